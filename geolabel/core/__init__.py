@@ -1,0 +1,1 @@
+"""Pure values and geometry: no input or output, only numpy, affine, shapely and pyproj."""
