@@ -1,3 +1,5 @@
-"""GeoLabel: geospatial annotation on Label Studio."""
+"""GeoLabel: Label Studio as a geospatial annotation system."""
+
+from __future__ import annotations
 
 __version__ = "0.1.0"

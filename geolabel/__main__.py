@@ -1,0 +1,7 @@
+"""``python -m geolabel``."""
+
+from __future__ import annotations
+
+from geolabel.cli.app import main
+
+main()
