@@ -91,7 +91,7 @@ def crs_text(crs: Any) -> str:
         code = f"{authority[0]}:{authority[1]}"
         if parse_crs(code).equals(parsed, ignore_axis_order=True):
             return code
-    return parsed.to_wkt("WKT2_2019")
+    return str(parsed.to_wkt("WKT2_2019"))
 
 
 @lru_cache(maxsize=1024)
@@ -247,9 +247,7 @@ class Georeference:
         """Return the same footprint on another number of pixels."""
         a, b, c, d, e, f = self.transform
         sx, sy = self.width / width, self.height / height
-        return Georeference(
-            crs=self.crs, transform=(a * sx, b * sy, c, d * sx, e * sy, f), width=width, height=height
-        )
+        return Georeference(crs=self.crs, transform=(a * sx, b * sy, c, d * sx, e * sy, f), width=width, height=height)
 
     def corners_px(self) -> XY:
         """Return the (4, 2) corners, clockwise in pixel space from (0, 0)."""

@@ -14,9 +14,7 @@ from geolabel.errors import ShapeError
 
 Point2: TypeAlias = tuple[float, float]
 Ring: TypeAlias = tuple[Point2, ...]
-ShapeKind: TypeAlias = Literal[
-    "box", "rotated_box", "ellipse", "polygon", "multipolygon", "line", "point", "mask"
-]
+ShapeKind: TypeAlias = Literal["box", "rotated_box", "ellipse", "polygon", "multipolygon", "line", "point", "mask"]
 SHAPE_KINDS: tuple[ShapeKind, ...] = get_args(ShapeKind)
 _ELLIPSE_POINTS = 64
 

@@ -102,8 +102,8 @@ class Taxonomy:
     classes: tuple[LabelClass, ...]
 
     def __post_init__(self) -> None:
-        for what, values in (("id", [c.id for c in self.classes]), ("name", [c.name for c in self.classes])):
-            doubled = sorted({str(v) for v in values if values.count(v) > 1})
+        for what, values in (("id", [str(c.id) for c in self.classes]), ("name", [c.name for c in self.classes])):
+            doubled = sorted({v for v in values if values.count(v) > 1})
             if doubled:
                 raise TaxonomyError(
                     f"taxonomy {self.name!r} uses {what} {', '.join(doubled)} twice; each class needs its own"
