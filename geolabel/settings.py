@@ -177,7 +177,26 @@ class Settings(BaseSettings):
         return (self.server.public_url or f"http://{self.server.host}:{self.server.port}").rstrip("/")
 
 
-def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+#: Names with our prefix that only docker-compose.yml reads, from the same ``.env``.
+COMPOSE_NAMES = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        "IMAGE",
+        "LS_IMAGE",
+        "RASTERS",
+        "LS_TOKEN",
+        "LS_PORT",
+        "BACKEND_PORT",
+        "BASIC_PASSWORD",
+        "HOOK_SECRET",
+        "SIGNING_KEY",
+        "ADMIN_EMAIL",
+        "ADMIN_PASSWORD",
+    )
+)
+
+
+def load_settings(environ: Mapping[str, str] | None = None, *, kept: bool = True, **overrides: Any) -> Settings:
     """Read all settings.
 
     What wins, first to last: ``overrides``, the environment, the aliases in the environment, the file ``.env`` in the
@@ -185,6 +204,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
 
     Args:
         environ: Instead of the process environment; then no ``.env`` of the current folder is read either.
+        kept: Whether to read what ``geolabel up`` wrote.
         **overrides: Values by top-level name; a group is given as a dict and laid over the rest field by field.
 
     Raises:
@@ -194,14 +214,14 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     layers = [_from_variables(current)]
     layers.append(_from_aliases(current))
     if environ is None:
-        dotenv = _read_env_file(Path(".env"))
+        dotenv = read_env_file(Path(".env"))
         layers += [_from_variables(dotenv), _from_aliases(dotenv)]
     merged: dict[str, Any] = {}
     for layer in [overrides, *layers]:
         _fill(merged, layer)
     state_dir = Path(merged.get("state_dir") or Settings.model_fields["state_dir"].default)
-    kept = _read_env_file(state_dir / "env")
-    for layer in (_from_variables(kept), _from_aliases(kept)):
+    written = read_env_file(state_dir / "env") if kept else {}
+    for layer in (_from_variables(written), _from_aliases(written)):
         _fill(merged, layer)
     try:
         return Settings(**merged)
@@ -232,7 +252,7 @@ def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in environ.items():
         upper = name.upper()
-        if not upper.startswith(PREFIX) or upper.startswith(TEST_PREFIX) or value == "":
+        if not upper.startswith(PREFIX) or upper.startswith(TEST_PREFIX) or upper in COMPOSE_NAMES or value == "":
             continue
         if upper not in known:
             near = difflib.get_close_matches(upper, known, n=3, cutoff=0.5)
@@ -272,7 +292,8 @@ def _fill(merged: dict[str, Any], layer: Mapping[str, Any]) -> None:
             merged.setdefault(name, value)
 
 
-def _read_env_file(path: Path) -> dict[str, str]:
+def read_env_file(path: Path) -> dict[str, str]:
+    """Read lines of ``NAME=value``; an absent file holds none."""
     if not path.is_file():
         return {}
     values: dict[str, str] = {}
