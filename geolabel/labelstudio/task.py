@@ -80,7 +80,7 @@ def chip_of_task(task: Mapping[str, Any]) -> Chip:
     geo = task_data(task).get("geo")
     if not isinstance(geo, Mapping):
         raise InputError(
-            f"task {task.get('id')} has no data.geo, so its place on the Earth is unknown; import it by `geolabel ingest`"
+            f"task {task.get('id')} has no data.geo and no place on the Earth; import it by `geolabel ingest`"
         )
     return Chip.from_geo(geo)
 
