@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geolabel.errors import AdapterError, ConfigError
-from geolabel.local.ports import LOOPBACK, free_port, is_free, require_free
+from geolabel.local.ports import LOOPBACK, free_port, is_free
 from geolabel.settings import PREFIX, Settings, load_settings, read_env_file
 
 BACKEND_USER = "label-studio"
@@ -92,17 +92,6 @@ def _write(folder: Path, values: dict[str, str]) -> None:
         raise AdapterError(
             f"{folder.absolute()} can't be written: {error.strerror}. Choose another folder by GEOLABEL_STATE_DIR."
         ) from error
-
-
-def require_ports(settings: Settings, *, own_label_studio: bool) -> None:
-    """Refuse to start where a port is taken.
-
-    Raises:
-        InputError: with the setting that moves us.
-    """
-    if own_label_studio:
-        require_free(settings.local.label_studio_port, "Label Studio", f"{PREFIX}LOCAL__LABEL_STUDIO_PORT")
-    require_free(settings.server.port, "the ML backend", f"{PREFIX}SERVER__PORT", settings.server.host)
 
 
 def process_values(settings: Settings) -> dict[str, str]:
