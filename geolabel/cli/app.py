@@ -20,6 +20,7 @@ from geolabel.errors import GeoLabelError
 #: annotations. A verb whose module is absent is left out, so that lines may be listed in any order of work.
 VERBS: dict[str, tuple[str, str]] = {
     "up": ("geolabel.cli.up:up", "Start everything on this machine and open a project."),
+    "setup": ("geolabel.cli.setup:setup", "Connect a project of a running Label Studio, or load the sample."),
     "status": ("geolabel.cli.status:status", "Show what runs and what the queues hold."),
     "doctor": (
         "geolabel.cli.doctor:doctor",

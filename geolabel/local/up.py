@@ -64,10 +64,7 @@ def start_all(supervisor: Supervisor, installation: Installation) -> None:
         server.prepare(base)
         children.append(server.child(logs / "label-studio.log", base))
     children.append(backend_child(settings, logs / "backend.log", base))
-    children += [
-        worker_child(settings, number, logs / f"worker-{number}.log", base)
-        for number in range(1, settings.jobs.workers + 1)
-    ]
+    children.append(worker_child(settings, logs / "workers.log", base))
     supervisor.start(children, QUIET)
 
 
@@ -93,10 +90,10 @@ def backend_child(settings: Settings, log: Path, base: Mapping[str, str]) -> Chi
     return _own_child("backend", argv, settings, log, base, lambda: _is_healthy(url))
 
 
-def worker_child(settings: Settings, number: int, log: Path, base: Mapping[str, str]) -> Child:
-    """Describe one worker process on all queues."""
+def worker_child(settings: Settings, log: Path, base: Mapping[str, str]) -> Child:
+    """Describe the worker pool, which keeps its own processes running."""
     argv = [sys.executable, "-m", "workers"]
-    return _own_child(f"worker-{number}", argv, settings, log, base, lambda: True)
+    return _own_child("workers", argv, settings, log, base, lambda: True)
 
 
 def _own_child(
