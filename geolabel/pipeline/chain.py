@@ -13,14 +13,14 @@ from geolabel.core.taxonomy import Taxonomy, Thresholds
 from geolabel.errors import GeoLabelError, InputError, NotFoundError
 from geolabel.labelstudio.config import LabelConfig
 from geolabel.pipeline.labels import project_key, project_taxonomy
-from geolabel.pipeline.models import active_version, load_head
+from geolabel.pipeline.models import active_version, load_heads
 from geolabel.predict.calibrate import Calibration
 from geolabel.predict.contract import ChipInput, ChipPrediction, PredictContext
 from geolabel.predict.registry import PREDICTORS, LoadedModels, make_predictor, pick_device
 from geolabel.predict.route import Routed, chip_score, join_reasons, route, thresholds_of
 from geolabel.services import Services
 
-DEFAULT_CHAIN = ("text", "exemplar", "vector_prior", "fewshot", "regions")
+DEFAULT_CHAIN = ("text", "exemplar", "vector_prior", "fewshot")
 NO_LABELS_VERSION = "no labels yet"
 
 
@@ -126,9 +126,9 @@ def open_project(services: Services, project_id: str, config: LabelConfig) -> Pr
     """Gather what predicting for a project needs; loads no model, reads a few small objects of the store."""
     taxonomy = project_taxonomy(services, project_id, config)
     active = active_version(services, project_id)
-    heads: dict[str, Any] = {}
+    heads: Mapping[str, Any] = {}
     if active is not None:
-        heads[active.predictor] = load_head(services, project_id, active.version)
+        heads = load_heads(services, project_id, active)
     context = PredictContext(project_id=project_id, taxonomy=taxonomy, heads=heads, options=_options(config))
     steps, left_out, identity = [], {}, []
     for step in chain_steps(services, project_id):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from cachetools import LRUCache
 
+from geolabel.core.taxonomy import Taxonomy
 from geolabel.errors import GeoLabelError, NotFoundError
 from geolabel.labelstudio.config import LabelConfig
 from geolabel.pipeline.chip_inputs import read_chip_input
 from geolabel.pipeline.labels import AnnotatedChip, collect_labels, limit_chips, project_config, project_taxonomy
 from geolabel.predict.pixelhead import LabelledChip, PixelHead, fit_pixel_head
-from geolabel.predict.registry import make_extractor
+from geolabel.predict.registry import make_extractor, pick_device
 from geolabel.services import Services
 
 PREDICTOR = "fewshot"
@@ -40,6 +42,7 @@ class ModelVersion:
         metrics: Whatever an evaluation found (JSON types).
         skipped: Annotated chips that could not be read, with the reason.
         predictor: Whose head it is.
+        heads: All predictors that have a head in this version.
     """
 
     project_id: str
@@ -52,24 +55,27 @@ class ModelVersion:
     metrics: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     predictor: str = PREDICTOR
+    heads: tuple[str, ...] = (PREDICTOR,)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON types."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__} | {"heads": list(self.heads)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ModelVersion:
         """Rebuild from `to_json`."""
-        return cls(**{name: value[name] for name in cls.__slots__ if name in value})
+        known = {name: value[name] for name in cls.__slots__ if name in value}
+        return cls(**{**known, "heads": tuple(value.get("heads") or (PREDICTOR,))})
 
 
 def _key(project_id: str, version: str, name: str) -> str:
     return f"models/{project_id}/{version}/{name}"
 
 
-def save_head(services: Services, head: PixelHead, model: ModelVersion) -> None:
-    """Write a head and its record; the record last, so that a version that is listed is whole."""
-    services.store.put(_key(model.project_id, model.version, "head.npz"), head.to_bytes())
+def save_heads(services: Services, heads: Mapping[str, PixelHead], model: ModelVersion) -> None:
+    """Write heads and their record; the record last, so that a version that is listed is whole."""
+    for name, head in heads.items():
+        services.store.put(_key(model.project_id, model.version, f"{name}.npz"), head.to_bytes())
     services.store.put_json(_key(model.project_id, model.version, "model.json"), model.to_json())
 
 
@@ -122,18 +128,23 @@ def activate(services: Services, project_id: str, version: str) -> None:
     services.store.put_json(f"models/{project_id}/active.json", {"version": version})
 
 
-def load_head(services: Services, project_id: str, version: str) -> PixelHead:
-    """Return the head of a version, kept in memory for this process.
+def load_heads(services: Services, project_id: str, model: ModelVersion) -> dict[str, PixelHead]:
+    """Return all heads of a version by predictor name."""
+    return {name: load_head(services, project_id, model.version, name) for name in model.heads}
+
+
+def load_head(services: Services, project_id: str, version: str, name: str = PREDICTOR) -> PixelHead:
+    """Return a head of a version, kept in memory for this process.
 
     Raises:
         NotFoundError: there is none.
         ModelError: it is damaged.
     """
-    key = (services.store.uri, project_id, version)
+    key = (services.store.uri, project_id, f"{version}/{name}")
     with _HEADS_LOCK:
         found = _HEADS.get(key)
     if found is None:
-        found = PixelHead.from_bytes(services.store.get(_key(project_id, version, "head.npz")))
+        found = PixelHead.from_bytes(services.store.get(_key(project_id, version, f"{name}.npz")))
         with _HEADS_LOCK:
             _HEADS[key] = found
     return found
@@ -174,13 +185,14 @@ def fit_project(
     if not any(item.regions for item in everything):
         return None
     current = active_version(services, project_id)
-    if current is not None and current.annotations == identity:
+    if current is not None and current.annotations == identity and _has_wanted(services, project_id, current):
         return current
     chips, skipped = _read(services, limit_chips(everything, most_chips))
     head = fit_pixel_head(chips, taxonomy, make_extractor("classical")) if chips else None
     if head is None:
         return None
-    sha256 = head.sha256()
+    heads = {PREDICTOR: head, **_further_heads(services, project_id, chips, taxonomy)}
+    sha256 = hashlib.sha256("".join(heads[name].sha256() for name in sorted(heads)).encode()).hexdigest()
     model = ModelVersion(
         project_id=project_id,
         version=f"{PREDICTOR}-{sha256[:10]}",
@@ -190,11 +202,36 @@ def fit_project(
         labels=dict(head.table.counts),
         annotations=identity,
         skipped=skipped,
+        heads=tuple(heads),
     )
-    save_head(services, head, model)
+    save_heads(services, heads, model)
     if activate_it:
         activate(services, project_id, model.version)
     return model
+
+
+def _has_wanted(services: Services, project_id: str, model: ModelVersion) -> bool:
+    from geolabel.pipeline.chain import chain_steps
+
+    wants = any(step.name == "regions" for step in chain_steps(services, project_id))
+    return not wants or "regions" in model.heads
+
+
+def _further_heads(
+    services: Services, project_id: str, chips: Sequence[LabelledChip], taxonomy: Taxonomy
+) -> dict[str, PixelHead]:
+    """Learn the heads that only projects with such a step in their chain need."""
+    from geolabel.pipeline.chain import chain_steps
+
+    step = next((item for item in chain_steps(services, project_id) if item.name == "regions"), None)
+    if step is None:
+        return {}
+    from geolabel.predict.regions import RegionPredictor, fit_region_head
+
+    predictor = RegionPredictor(**dict(step.options))
+    predictor.load(pick_device(services.settings.predict.device) if step.options else "cpu")
+    head = fit_region_head(chips, taxonomy, predictor)
+    return {} if head is None else {"regions": head}
 
 
 def _read(services: Services, items: Sequence[AnnotatedChip]) -> tuple[list[LabelledChip], dict[str, str]]:
