@@ -219,7 +219,6 @@ class Dataset:
         parts: Starts a stream of parts, ordered by image index.
         objects: Starts a stream of objects, ordered by scene index.
         attributes: Type of every attribute name that occurs, sorted by name.
-        crs: Target CRS of map formats, or "" for that of the scenes.
         description: Where it came from, for people.
     """
 
@@ -230,7 +229,6 @@ class Dataset:
     parts: BatchStream
     objects: BatchStream
     attributes: Mapping[str, AttributeType] = field(default_factory=dict)
-    crs: str = ""
     description: str = ""
 
     def class_names(self) -> dict[int, str]:

@@ -20,6 +20,11 @@ def map_vertices(geometry: Geometries, change: Callable[[XY, Ints], XY]) -> Geom
     return out
 
 
+def reproject(geometry: Geometries, source: str, target: str) -> Geometries:
+    """Return geometries of one CRS in another; vertices only, edges stay straight."""
+    return map_vertices(geometry, lambda xy, _: transform_xy(xy, source, target))
+
+
 def _coefficients(georefs: Sequence[Georeference | None]) -> npt.NDArray[np.float64]:
     nowhere = (np.nan,) * 6
     return np.array([nowhere if g is None else g.transform for g in georefs], dtype=np.float64).reshape(-1, 6)
