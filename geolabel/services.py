@@ -36,11 +36,17 @@ class Services:
         from geolabel.adapters.labelstudio import LabelStudio
 
         group = self.settings.labelstudio
-        return LabelStudio(group.url, group.api_key.get_secret_value())
+        return LabelStudio(group.url, group.api_key.get_secret_value(), timeout_s=group.timeout_s)
 
     @cached_property
     def jobs(self) -> Jobs:
         """Make the job queue's client; no connection is opened yet."""
         from geolabel.adapters.jobs import Jobs
 
-        return Jobs(self.settings.redis.url.get_secret_value())
+        group = self.settings.jobs
+        return Jobs(
+            self.settings.redis.url.get_secret_value(),
+            timeout_s=group.timeout_s,
+            result_ttl_s=group.result_ttl_s,
+            retries=group.retries,
+        )

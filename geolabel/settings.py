@@ -98,6 +98,9 @@ class JobsSettings(Group):
     timeout_s: int = Field(3600, gt=0, description="Longest run of one job.")
     retries: int = Field(3, ge=0, description="How often a job is tried again, where its error allows that.")
     result_ttl_s: int = Field(7 * 86400, gt=0, description="How long results and failures of jobs can be asked for.")
+    reconcile_s: float = Field(
+        300.0, ge=0, description="How often Label Studio is searched for events that never arrived. 0: never."
+    )
     workers: int = Field(1, ge=1, description="Processes of the worker pool that `geolabel up` starts.")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Queue names, in the order in which a worker that serves all of them takes work.
 QUEUES = ("fast", "model", "cpu", "export")
+_RETRY_INTERVALS_S = [2, 10, 30]
 _UNFINISHED = ("queued", "started", "deferred", "scheduled")
 
 
@@ -126,6 +127,7 @@ class Jobs:
     def _create(self, identity: str, name: str, payload: dict[str, Any], queue: str, delay_s: float) -> Job:
         from datetime import timedelta
 
+        from rq import Retry
         from rq.exceptions import DuplicateJobError
 
         target = self.queue(queue)
@@ -136,6 +138,8 @@ class Jobs:
             "description": name,
             "job_timeout": self.timeout_s,
             "meta": {"progress": {}, "tries": 0},
+            # Jobs end their own retries when the error can't pass; see workers.frame.
+            "retry": Retry(max=self.retries, interval=_RETRY_INTERVALS_S) if self.retries else None,
         }
         # Two processes may queue the same work at once: the lock lets one of them do it.
         with self.connection.lock(f"geolabel:enqueue:{identity}", timeout=10, blocking_timeout=10):

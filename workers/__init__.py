@@ -1,0 +1,1 @@
+"""RQ workers: decode a payload, call a use case, hand back JSON. Thin."""
