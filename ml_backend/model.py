@@ -76,8 +76,7 @@ class GeoLabelModel(LabelStudioMLBase):  # type: ignore[misc]
             by_project.setdefault(str(task.get("project") or self.project_id or ""), []).append(n)
         for project, places in by_project.items():
             chosen = [tasks[n] for n in places]
-            for n, entry in zip(places, self._of_project(project, chosen, context), strict=True):
-                entries[n] = entry
+            entries.update(zip(places, self._of_project(project, chosen, context), strict=True))
         return [entries[n] for n in range(len(tasks))]
 
     def _of_project(

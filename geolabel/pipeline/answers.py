@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from geolabel.core.ids import digest
@@ -163,6 +164,7 @@ def record_answers(services: Services, view: ProjectView, answers: Sequence[Answ
         return
     record = {
         "version": view.version,
+        "at": datetime.now(UTC).isoformat(),
         "tasks": {
             str(a.task_id): {
                 "route": a.route,
@@ -179,12 +181,25 @@ def record_answers(services: Services, view: ProjectView, answers: Sequence[Answ
     services.store.put_json(project_key(view.project_id, f"answers/{view.version}/{name}.json"), record)
 
 
-def read_records(services: Services, project_id: str, version: str | None = None) -> dict[str, dict[str, Any]]:
-    """Return what was recorded by task id; with no version of all versions, the last written key winning."""
-    prefix = project_key(project_id, f"answers/{version}" if version else "answers")
+def read_records(services: Services, project_id: str) -> dict[str, dict[str, Any]]:
+    """Return the newest record by task id, each with the "version" that it speaks of."""
     found: dict[str, dict[str, Any]] = {}
+    for (version, task_id), item in read_all_records(services, project_id).items():
+        if task_id not in found or item["at"] > found[task_id]["at"]:
+            found[task_id] = {**item, "version": version}
+    return found
+
+
+def read_all_records(
+    services: Services, project_id: str, version: str | None = None
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the newest record by (version, task id); of one version where it is given."""
+    prefix = project_key(project_id, f"answers/{version}" if version else "answers")
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for key in services.store.list(prefix):
         record = services.store.get_json(key)
+        at, of = str(record.get("at", "")), str(record.get("version", ""))
         for task_id, item in record.get("tasks", {}).items():
-            found[task_id] = {**item, "version": record.get("version", "")}
+            if (of, task_id) not in found or at > found[of, task_id]["at"]:
+                found[of, task_id] = {**item, "at": at}
     return found

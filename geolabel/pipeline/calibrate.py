@@ -12,10 +12,9 @@ import shapely
 
 from geolabel.core.labels import Region
 from geolabel.core.shapes import to_shapely
-from geolabel.errors import NotFoundError
 from geolabel.labelstudio.codec import decode_result
 from geolabel.labelstudio.config import LabelConfig
-from geolabel.pipeline.answers import read_records
+from geolabel.pipeline.answers import read_all_records
 from geolabel.pipeline.labels import ANNOTATED, AnnotatedChip, annotated_chip, project_config, project_key
 from geolabel.predict.calibrate import (
     Calibration,
@@ -118,18 +117,15 @@ def calibrate_project(
 def collect_reviewed(services: Services, project_id: str) -> list[Reviewed]:
     """Return every predicted region whose task someone has annotated since: its raw score and whether it was kept."""
     config = project_config(services, project_id)
-    try:
-        records = read_records(services, project_id)
-    except NotFoundError:
-        records = {}
+    records = read_all_records(services, project_id)
     out: list[Reviewed] = []
     for task in services.labelstudio.tasks(int(project_id), query=ANNOTATED):
-        record = records.get(str(task.get("id")))
         annotated = annotated_chip(task, config.taxonomy())
-        if record is None or annotated is None:
+        if annotated is None:
             continue
         for prediction in task.get("predictions") or []:
-            if isinstance(prediction, Mapping) and prediction.get("model_version") == record["version"]:
+            record = records.get((str(prediction.get("model_version")), str(task.get("id"))))
+            if record is not None:
                 out += review(prediction, annotated, config, record)
                 break
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from geolabel.pipeline.answers import Answer, read_records
+from geolabel.pipeline.answers import Answer, read_all_records
 from geolabel.pipeline.labels import tasks_by_id
 from geolabel.pipeline.prelabel import write_columns
 from geolabel.services import Services
@@ -12,10 +12,10 @@ from geolabel.services import Services
 
 def write_recorded(services: Services, project_id: str, version: str, task_ids: Sequence[int]) -> int:
     """Write the recorded routes of tasks into their data; returns how many were written."""
-    records = read_records(services, project_id, version)
+    records = read_all_records(services, project_id, version)
     pairs = []
     for task in tasks_by_id(services, project_id, list(task_ids)):
-        record = records.get(str(task["id"]))
+        record = records.get((version, str(task["id"])))
         if record is not None:
             answer = Answer(
                 task_id=int(task["id"]),

@@ -178,7 +178,7 @@ def regions_from_objects(
         shaped = _shape_all(kept, classes, width, height, tolerance_px, rules)
         if sum(shapely.get_num_coordinates(item.geometry) for item in shaped) <= rules.budget.vertices:
             break
-        tolerance_px *= 2
+        tolerance_px = max(2 * tolerance_px, 0.5)
     dropped["lost in simplification"] += len(kept) - len(shaped)
     shaped.sort(key=lambda item: (-item.score, item.geometry.bounds))
     regions = _within_budget(shaped, classes, width, height, chip_id, source, rules.budget, dropped)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 import shapely.affinity
 
-_MIN_AGREEMENT = 0.8
+_MIN_AGREEMENT = 0.85
 _RECTANGLE_AGREEMENT = 0.85
 XYArray = npt.NDArray[np.float64]
 
@@ -19,10 +19,11 @@ def regularise(
 ) -> shapely.Polygon | shapely.MultiPolygon:
     """Return the outline with right angles wherever that keeps the shape; otherwise the outline as it was.
 
-    The main direction is the length-weighted mean of the walls' directions modulo 90°. Walls are put onto the nearer of
+    The main direction is the length-weighted mean of the walls' directions modulo 90°, or that of the smallest rotated
+    rectangle where it fits better (outlines of few pixels). Walls are put onto the nearer of
     the two axes, runs of walls along one axis become one wall, and neighbouring walls meet in their intersection. Walls
-    shorter than the tolerance are dropped. The result replaces the input only if both agree in at least 80 % of their
-    union; a plain rectangle is preferred where it agrees in 85 %. Holes are treated like outlines of their own.
+    shorter than the tolerance are dropped. The result replaces the input only if both agree in at least 85 % of their
+    union; a plain rectangle is preferred where it agrees so well. Holes are treated like outlines of their own.
     """
     parts = [_part(part, tolerance_px) for part in shapely.get_parts(geometry)]
     parts = [part for part in parts if not part.is_empty]
@@ -35,9 +36,12 @@ def _part(part: shapely.Polygon, tolerance_px: float) -> shapely.Polygon:
     if part.area <= 0 or len(part.exterior.coords) < 5:
         return part
     solid = shapely.Polygon(part.exterior)
-    angle = main_direction(np.asarray(part.exterior.coords))
-    rectangle = _rectangle(solid, angle)
-    outline = rectangle if _agreement(rectangle, solid) >= _RECTANGLE_AGREEMENT else None
+    box = np.asarray(solid.minimum_rotated_rectangle.exterior.coords)
+    angles = (main_direction(np.asarray(part.exterior.coords)), main_direction(box))
+    rectangles = [(_agreement(rectangle, solid), rectangle) for rectangle in (_rectangle(solid, a) for a in angles)]
+    best = max(range(2), key=lambda i: rectangles[i][0])
+    angle = angles[best]
+    outline = rectangles[best][1] if rectangles[best][0] >= _RECTANGLE_AGREEMENT else None
     if outline is None:
         squared = _squared(np.asarray(part.exterior.coords)[:-1], angle, tolerance_px)
         good = squared is not None and _agreement(squared, solid) >= _MIN_AGREEMENT
