@@ -118,7 +118,7 @@ class Pool:
 
     def _reconcile(self, jobs: Jobs) -> None:
         try:
-            jobs.enqueue("workers.jobs.reconcile", {}, queue="cpu")
+            jobs.enqueue("workers.jobs_loop.reconcile", {}, queue="cpu")
         except GeoLabelError as error:
             _log.warning("%s", error.message)
 

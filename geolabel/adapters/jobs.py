@@ -161,6 +161,16 @@ class Jobs:
                     raise
                 return again
 
+    def first_time(self, key: str, *, ttl_s: int) -> bool:
+        """Tell whether this key is seen for the first time within `ttl_s` seconds, by any process."""
+        with self._guard():
+            return bool(self.connection.set(f"geolabel:seen:{key}", 1, nx=True, ex=ttl_s))
+
+    def forget(self, key: str) -> None:
+        """Make `first_time` true again for a key."""
+        with self._guard():
+            self.connection.delete(f"geolabel:seen:{key}")
+
     def status(self, job_id: str) -> JobStatus:
         """Return what is known of a job.
 

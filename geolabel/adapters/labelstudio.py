@@ -71,7 +71,7 @@ class LabelStudio:
         again = method in _SAFE if safe is None else safe
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._tries if again else 1),
-            wait=tenacity.wait_exponential_jitter(initial=0.3, max=15.0, jitter=0.5),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.3, max=15.0, jitter=0.5),
             retry=tenacity.retry_if_exception(_is_retryable),
             reraise=True,
         )
