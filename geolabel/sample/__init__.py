@@ -1,0 +1,1 @@
+"""Which chips to label next: pure, seeded samplers over chip features and predictions."""
