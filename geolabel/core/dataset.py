@@ -175,7 +175,7 @@ class ImageRef:
         window: In scene px, or None.
         split: "train", "val", "test" or "" when not split.
         uri: Where Label Studio shows it from (signature removed), or "".
-        geo: `task.data.geo` of a chip (JSON), so that its pixels can be rendered; empty when none.
+        geo: `task.data.geo` of a chip as JSON text, so that its pixels can be rendered; "" when none.
         item_index: Position in a task of several images, else 0.
     """
 
@@ -188,7 +188,7 @@ class ImageRef:
     window: Window | None = None
     split: str = ""
     uri: str = ""
-    geo: Mapping[str, Any] = field(default_factory=dict)
+    geo: str = ""
     item_index: int = 0
 
 

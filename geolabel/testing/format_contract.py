@@ -16,6 +16,7 @@ import shapely.affinity
 
 from geolabel.core.dataset import KIND_INDEX, Batch, Dataset, ImageRef, SceneRef, stream
 from geolabel.core.georef import Georeference, Window
+from geolabel.core.ids import canonical_json
 from geolabel.core.placing import as_objects, place, scene_georefs, unplace
 from geolabel.core.scene import Chip, RenderSpec, chip_id
 from geolabel.core.taxonomy import LabelClass, Taxonomy
@@ -46,7 +47,7 @@ def _images(georef: Georeference, size_px: int) -> tuple[ImageRef, ...]:
         images.append(
             ImageRef(
                 id=name, task_id=101 + number, width=size_px, height=size_px, georef=plane, scene=0, window=window,
-                split=("train", "val", "test")[number], geo=chip.to_geo(),
+                split=("train", "val", "test")[number], geo=canonical_json(chip.to_geo()),
             )
         )  # fmt: skip
     return tuple(images)
