@@ -19,6 +19,8 @@ from geolabel.local.processes import Child, alive
 BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_S = 60.0  # a child that ran this long has started well; the next failure counts as its first again
 TICK_S = 0.25
+#: Warnings that every start gives and that ask for nothing on one person's machine.
+EXPECTED = ("overcommit", "development server", "APPS_NOT_READY", "app initialization", "SECRET_KEY")
 
 Say = Callable[[str, str], None]  # (name of the child or "", line)
 
@@ -173,6 +175,8 @@ class Supervisor:
 
 
 def _is_warning(line: str) -> bool:
+    if any(words in line for words in EXPECTED):
+        return False
     return any(word in line for word in ("WARNING", "ERROR", "CRITICAL", "Traceback", "No space left"))
 
 

@@ -93,7 +93,7 @@ def test_predict_correct_submit_export(running: Running, page: Page, screenshots
 def test_status_and_doctor_find_everything_well(running: Running) -> None:
     status = json.loads(_geolabel(running, "status", "--json").stdout)
     states = {child["name"]: child["state"] for child in status["supervisor"]["children"]}
-    assert states == {"redis": "running", "label-studio": "running", "backend": "running", "worker-1": "running"}
+    assert states == {"redis": "running", "label-studio": "running", "backend": "running", "workers": "running"}
     assert status["label_studio"]
     doctor = _geolabel(running, "doctor", "--json")
     findings = json.loads(doctor.stdout)
@@ -109,7 +109,7 @@ def test_a_second_up_in_the_same_folder_is_a_sentence(running: Running) -> None:
     assert "Traceback" not in ended.stderr + ended.stdout
 
 
-@pytest.mark.parametrize("which", ["backend", "worker-1"])
+@pytest.mark.parametrize("which", ["backend", "workers"])
 def test_what_is_killed_comes_back(running: Running, which: str) -> None:
     def child() -> dict[str, Any]:
         state = json.loads((running.settings.state_dir / "run.json").read_text())
