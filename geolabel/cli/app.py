@@ -46,6 +46,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "formats": ("geolabel.cli.formats:formats", "List export formats and what each can carry."),
     "versions": ("geolabel.cli.versions:app", "List, compare and rebuild dataset versions."),
     "jobs": ("geolabel.cli.jobs:jobs", "List jobs and watch one."),
+    "configs": ("geolabel.cli.configs:app", "List, build and check label templates."),
     "serve": ("geolabel.cli.serve:serve", "Run the ML backend's server."),
     "work": ("geolabel.cli.work:work", "Run workers."),
 }
