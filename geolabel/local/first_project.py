@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from geolabel.errors import NotFoundError
 from geolabel.local.synthetic import make_scene
 from geolabel.pipeline.connect import connect
+from geolabel.pipeline.templates import TEMPLATES, template_names
 from geolabel.services import Services
 
 SAMPLE_TITLE = "GeoLabel sample: town by a river"
@@ -77,7 +78,10 @@ def open_project(
     connect(services, number, backend_url)
     if scenes:
         say("", f"cutting {', '.join(PurePosixPath(scene).name for scene in scenes)} into chips")
-        ingest(services, scenes, project_id=number)
+        report = ingest(services, scenes, project_id=number)
+        for entry in report.scenes:
+            if entry.error:
+                say("", f"left out {entry.uri}: {entry.error}")
     if sample is not None and not _annotated(services, number):
         say("", f"labelling {SAMPLE_CHIPS} chips of the sample from its ground truth, to learn from")
         from geolabel.local.sample_labels import label_from_truth
@@ -107,11 +111,10 @@ def template_config(template: str) -> str:
     Raises:
         NotFoundError: there is no such template; the sentence lists what there is.
     """
-    folder = Path(__file__).parent.parent.parent / "ls_configs"
-    path = folder / template / "config.xml"
+    path = TEMPLATES / template / "config.xml"
     if not path.is_file():
-        names = sorted(found.parent.name for found in folder.glob("*/config.xml"))
-        raise NotFoundError(f"There is no label template {template!r}. There are: {', '.join(names) or 'none'}.")
+        names = ", ".join(template_names())
+        raise NotFoundError(f"There is no label template {template!r}. There are: {names or 'none'}.")
     return path.read_text("utf-8")
 
 
