@@ -89,6 +89,7 @@ class Manifest:
 
     Attributes:
         project: Id of the project, or "file-…" for an export of a file.
+        number: 1 for the first version of the project, and so on.
         version: Computed from snapshot, recipe and taxonomy.
         snapshot_time: ISO 8601 UTC, when the snapshot was complete.
         files: Every file but the manifest itself, by path.
@@ -110,6 +111,7 @@ class Manifest:
     recipe: Mapping[str, Any]
     taxonomy: Mapping[str, Any]
     snapshot: Mapping[str, Any]
+    number: int = 1
     config_sha256: str = ""
     title: str = ""
     code: Mapping[str, Any] = field(default_factory=dict)
