@@ -153,6 +153,8 @@ class Taxonomy:
 
 
 def _class_from_json(value: Mapping[str, Any]) -> LabelClass:
+    if not isinstance(value, Mapping):
+        raise TaxonomyError(f"a class is {str(value)[:60]!r}; each must be an object with id and name")
     unknown = set(value) - _CLASS_FIELDS
     if unknown:
         raise TaxonomyError(

@@ -64,6 +64,18 @@ class _Bits:
         self.position += size
         return value
 
+    def read_words(self, count: int, size: int) -> npt.NDArray[np.uint8]:
+        """Read `count` fields of `size` bits, the low 8 bits of each."""
+        if size != _WORD_BITS:
+            return np.array([self.read(size) & 0xFF for _ in range(count)], dtype=np.uint8)
+        start, shift = self.position >> 3, self.position & 7
+        if start + count + 5 > len(self._data):
+            raise ShapeError("brush run lengths end before the mask is complete; the region was cut off")
+        window = np.frombuffer(self._data, dtype=np.uint8, count=count + 1, offset=start).astype(np.uint16)
+        self.position += count * size
+        joined = (window[:-1] << np.uint16(8)) | window[1:]
+        return ((joined >> np.uint16(8 - shift)) & np.uint16(0xFF)).astype(np.uint8)
+
 
 def decode_rle(rle: Sequence[int], width_px: int, height_px: int) -> Mask2D:
     """Decode brush bytes to a (row, col) uint8 mask of 0 and 1; a pixel is inside when its alpha is not 0.
@@ -95,8 +107,7 @@ def decode_rle(rle: Sequence[int], width_px: int, height_px: int) -> Mask2D:
             if value:
                 out[at:end] = value
         else:
-            for i in range(at, end):
-                out[i] = bits.read(word) & 0xFF
+            out[at:end] = bits.read_words(end - at, word)
         at = end
     inside: Mask2D = (out.reshape(height_px, width_px, _CHANNELS)[:, :, 3] != 0).astype(np.uint8)
     return inside

@@ -11,20 +11,21 @@ from geolabel.errors import ShapeError, TaxonomyError
 from geolabel.labelstudio.brush import decode_png, decode_rle, encode_png, encode_rle
 from geolabel.labelstudio.config import LabelConfig, build_config
 from geolabel.pipeline.templates import check_templates, template_names, template_taxonomy
+from tests.sdk import sdk_brush
 
 masks = arrays.arrays(np.bool_, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
 
 @given(mask=masks)
 def test_label_studios_own_converter_reads_our_brush(mask: np.ndarray) -> None:
-    brush = pytest.importorskip("label_studio_sdk.converter.brush")
+    brush = sdk_brush()
     read = brush.decode_rle(encode_rle(mask)).reshape(*mask.shape, 4)[:, :, 3]
     assert ((read == 255) == mask).all()
 
 
 @given(mask=masks)
 def test_we_read_the_brush_of_label_studios_own_converter(mask: np.ndarray) -> None:
-    brush = pytest.importorskip("label_studio_sdk.converter.brush")
+    brush = sdk_brush()
     rle = brush.encode_rle(np.repeat(mask.ravel(), 4).astype(np.uint8) * 255)
     assert (decode_rle(rle, mask.shape[1], mask.shape[0]) == mask).all()
 
