@@ -12,7 +12,6 @@ from geolabel.errors import InputError
 from geolabel.pipeline.chip_urls import check_signature
 from geolabel.pipeline.pictures import Pictures
 from geolabel.raster.encode import MEDIA_TYPES
-from geolabel.services import Services
 
 router = APIRouter(tags=["pictures"])
 _MAX_AGE_S = 86400
@@ -22,36 +21,19 @@ def pictures_of(request: Request) -> Pictures:
     """Return the renderer of this process, made on first use."""
     state = request.app.state
     found = getattr(state, "pictures", None)
-    if found is None:
-        found = state.pictures = Pictures(state.services)
-    return found  # type: ignore[no-any-return]
+    if isinstance(found, Pictures):
+        return found
+    state.pictures = made = Pictures(state.services)
+    return made
 
 
 WithPictures = Annotated[Pictures, Depends(pictures_of)]
 
 
-def cors_headers(request: Request) -> dict[str, str]:
-    """Return the header that lets Label Studio's page read the pixels (magic wand, brush)."""
-    services: Services = request.app.state.services
-    origin = request.headers.get("origin", "")
-    allowed = services.settings.server.cors_origins or [services.settings.labelstudio.url]
-    if origin and (
-        origin.rstrip("/") in [a.rstrip("/") for a in allowed] or "*" in allowed or _same_port(origin, allowed)
-    ):
-        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
-    return {"Vary": "Origin"}
-
-
-def _same_port(origin: str, allowed: list[str]) -> bool:
-    """Take localhost and 127.0.0.1 for the same, as people type either."""
-    names = ("://localhost:", "://127.0.0.1:")
-    return any(origin.replace(*names) == a.rstrip("/").replace(*names) for a in allowed)
-
-
 def answer(request: Request, media_type: str, identity: str, make: Callable[[], bytes]) -> Response:
     """Answer with a picture, or 304 when the browser has it; `identity` says all that its bytes depend on."""
     etag = '"' + hashlib.blake2b(identity.encode(), digest_size=12).hexdigest() + '"'
-    headers = {"ETag": etag, "Cache-Control": f"private, max-age={_MAX_AGE_S}", **cors_headers(request)}
+    headers = {"ETag": etag, "Cache-Control": f"private, max-age={_MAX_AGE_S}"}
     if etag in [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers=headers)
     data = b"" if request.method == "HEAD" else make()

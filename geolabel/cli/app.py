@@ -28,7 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "ingest": ("geolabel.cli.ingest:ingest", "Cut rasters into chips and make tasks of them."),
     "inspect": ("geolabel.cli.inspect:inspect", "Look at a raster and report problems before any work starts."),
-    "scenes": ("geolabel.cli.scenes:scenes", "List and show registered scenes."),
+    "scenes": ("geolabel.cli.scenes:app", "List and show registered scenes."),
     "chips": ("geolabel.cli.chips:app", "Plan, list and render chips."),
     "prelabel": ("geolabel.cli.prelabel:prelabel", "Predict tasks and import the predictions."),
     "calibrate": ("geolabel.cli.calibrate:calibrate", "Fit confidences to what reviewers kept."),

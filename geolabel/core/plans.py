@@ -190,7 +190,7 @@ def meets(windows: Windows, georef: Georeference, area: shapely.Geometry) -> npt
 
 
 def stratified(windows: Windows, count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return sorted indexes of `count` windows spread over the scene: strata of a coarse grid are drawn from in turn."""
+    """Return sorted indexes of `count` windows spread over the scene: strata of a coarse grid take turns."""
     rng = np.random.default_rng(seed)
     strata = max(1, math.isqrt(count))
     cell = np.zeros(len(windows), dtype=np.int64)

@@ -92,7 +92,9 @@ def _read_all(
     count = len(plan.windows)
     valid = np.zeros(count, dtype=np.float32)
     masks = _MaskReader(scene, asked)
-    coded = {name: np.zeros(count, dtype=np.float32) for name in (("cloud", "shadow", "water") if masks.active else ())}
+    coded: dict[str, npt.NDArray[np.float32]] = {
+        name: np.zeros(count, dtype=np.float32) for name in (("cloud", "shadow", "water") if masks.active else ())
+    }
     pool = DatasetPool()
     bands = [band.index for band in scene.bands]
     try:
@@ -158,16 +160,14 @@ class _MaskReader:
                 aligned = OpenOptions(align_to=scene.georef.to_json())
                 self._other = open_scene(source, aligned).require()
             else:
-                raise InputError(
-                    "a QA mask needs --qa-source: a band of the scene (b5) or the address of a mask raster"
-                )
+                raise InputError("a QA mask needs --qa-source: a band of the scene (b5) or a mask raster")
         self.active = self._decode is not None or self._predict is not None
 
     def of(
         self, window: Window, size_px: tuple[int, int], array: npt.NDArray[Any] | None = None
     ) -> npt.NDArray[np.uint8]:
         """Return (row, col) uint8 codes of a window at a size (width, height)."""
-        out = np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
+        out: npt.NDArray[np.uint8] = np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
         if self._decode is not None:
             holder = self._other or self._scene
             with opened(holder, self._pool) as raster:
@@ -204,9 +204,7 @@ def load_mask_predictor(name: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise PluginError(
-            f"the mask predictor {name!r} can't be loaded ({error}); name it as module:function"
-        ) from error
+        raise PluginError(f"mask predictor {name!r} can't be loaded ({error}); name it module:function") from error
     if not callable(found):
         raise PluginError(f"the mask predictor {name!r} is no function")
     return found  # type: ignore[no-any-return]

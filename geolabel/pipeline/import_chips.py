@@ -117,7 +117,7 @@ def _send(
     services: Services, project_id: int, batch: list[dict[str, Any]], known: dict[str, tuple[int, dict[str, Any]]],
     out: Imported,
 ) -> None:  # fmt: skip
-    """Send one batch until all of it is there; an unclear answer is followed by a look before anything is sent again."""
+    """Send one batch until all of it is there; after an unclear answer we look before anything is sent again."""
     pending = batch
     for attempt in range(_TRIES):
         try:

@@ -1,4 +1,4 @@
-"""Rasters into tasks: register, check, plan, index, import. Any step may run twice; a stopped ingest goes on where it was."""
+"""Rasters into tasks: register, check, plan, index, import. Any step may run twice; a stopped one goes on."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def ingest(
 
     Raises:
         InputError: there is nothing to ingest, or every scene was refused (the sentence is the first one's).
-        LabelStudioError: Label Studio refused, or did not answer; what was done so far stays, and a second call goes on.
+        LabelStudioError: Label Studio refused, or did not answer; what was done stays, and a second call goes on.
     """
     from geolabel.pipeline.sources import open_sources
 
@@ -84,6 +84,8 @@ def ingest(
     save_record(services, out)
     try:
         prepared = _prepare_all(services, open_sources(services, uris, asked), asked, out, report)
+        if asked.prerender:
+            _prerender_all(services, prepared, report)
         if project_id is not None and prepared:
             _import_all(services, project_id, prepared, asked, unclear, report)
             save_record(services, out)
@@ -135,10 +137,13 @@ def prepare_scene(
     """
     from geolabel.pipeline.areas import areas_of
     from geolabel.pipeline.fractions import look_at_chips
+    from geolabel.pipeline.radiometric_facts import with_dark_objects, with_metadata
     from geolabel.raster.renders import choose_render
 
     clock = time.perf_counter()
-    render = choose_render(scene, asked.render)
+    if asked.metadata:
+        scene = with_metadata(scene, asked.metadata)
+    render = with_dark_objects(scene, choose_render(scene, asked.render))
     save_scene(services, scene)
     scene = load_scene(services, scene.id)
     digest = save_render(services, render)
@@ -166,6 +171,14 @@ def prepare_scene(
     if not (states == "planned").any():
         raise InputError(_nothing_left(scene, entry))
     return Prepared(scene=scene, render=render, plan=plan, report=entry)
+
+
+def _prerender_all(services: Services, prepared: list[Prepared], report: Progress) -> None:
+    from geolabel.pipeline.prerender import prerender
+
+    for item in prepared:
+        counts = prerender(services, item.scene.id, item.plan.id, report)
+        item.report.failed += [{**f, "window": [], "tries": 1} for f in counts["failed"]]
 
 
 def _mark(

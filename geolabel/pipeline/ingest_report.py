@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +31,7 @@ class IngestOptions:
         read: "auto", "all" or "none": whether every chip's pixels are read once, to find those that fail.
         cog: Convert to cloud-optimised GeoTIFF in the store first.
         cog_compression: "DEFLATE", "ZSTD", "WEBP" or "LERC".
+        metadata: MTL.txt (Landsat) or MTD_MSI….xml (Sentinel-2), for reflectance.
         mosaic: Take all addresses together as one scene.
         stack: Take the scenes as dates of one place: one task per place with an image a date.
         assets: Names, roles or bands of the STAC assets to take.
@@ -52,6 +53,7 @@ class IngestOptions:
     read: str = "auto"
     cog: bool = False
     cog_compression: str = "DEFLATE"
+    metadata: str = ""
     mosaic: bool = False
     stack: bool = False
     assets: tuple[str, ...] = ()
@@ -157,7 +159,7 @@ def ingest_id(uris: list[str], project_id: int | None, options: IngestOptions) -
 
 def save_record(services: Services, report: IngestReport) -> None:
     """Write the record of an ingest."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     services.store.put_json(f"ingests/{report.id}.json", {**report.to_json(), "updated": now})
 
 

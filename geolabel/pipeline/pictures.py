@@ -10,11 +10,11 @@ import numpy as np
 from cachetools import TTLCache
 
 from geolabel.core.georef import Window
-from geolabel.core.scene import Chip, Scene
+from geolabel.core.scene import Chip, RenderSpec, Scene
 from geolabel.errors import InputError, NotFoundError
 from geolabel.pipeline.chip_urls import chip_of_query
 from geolabel.pipeline.picture_cache import PictureCache
-from geolabel.pipeline.scenes import load_scene
+from geolabel.pipeline.scenes import load_render, load_scene
 from geolabel.raster.encode import encode_image
 from geolabel.raster.location import check_roots
 from geolabel.raster.pool import DatasetPool, opened
@@ -82,6 +82,14 @@ class Pictures:
         chip, scene = self._chip(identity, query)
         key = f"context/{identity}/{scene.etag}"
         return Picture(key, lambda: self._cache.get(key, lambda: self._surroundings(chip, scene)))
+
+    def render(self, scene: Scene, digest: str) -> RenderSpec:
+        """Return the way of showing of a digest, or the scene's own for ""."""
+        if digest:
+            return load_render(self._services, scene, digest)
+        if scene.render is None:
+            raise NotFoundError(f"scene {scene.name} has no default render; ingest it again")
+        return scene.render
 
     def cached(self, key: str, make: Callable[[], bytes]) -> bytes:
         """Return bytes from the cache, or make and keep them."""

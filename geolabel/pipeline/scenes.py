@@ -131,7 +131,7 @@ def stac_item(scene: Scene) -> dict[str, Any]:
 
 
 def outline(scene: Scene) -> dict[str, Any] | None:
-    """Return the outline of a scene as GeoJSON in WGS 84, cut at the antimeridian; None when its edge lies off the Earth."""
+    """Return a scene's outline as GeoJSON, cut at the antimeridian; None when its edge lies off the Earth."""
     try:
         ring = scene.georef.outline_lonlat(8)
     except GeoreferenceError:

@@ -266,9 +266,7 @@ def check_pixels(
     if header.palette:
         yield issue("RAS018", Severity.INFO, f"{header.path} has a colour table; its codes are never averaged")
     if header.scaled:
-        yield issue(
-            "RAS019", Severity.INFO, f"{header.path} has scale and offset; models read raw values unless they ask"
-        )
+        yield issue("RAS019", Severity.INFO, f"{header.path} has scale and offset; models read raw values")
     if max(header.width, header.height) > _LARGE_PX and not header.overviews:
         yield issue(
             "RAS015", Severity.WARNING,
@@ -297,8 +295,8 @@ def _check_nodata(
     if (bright and (partly.any() or scattered > 0)) or scattered > 0.001:
         yield issue(
             "RAS012", Severity.WARNING,
-            f"{header.path} declares nodata={header.nodata:g}, which also occurs as data: {float(partly.mean()):.2%} of "
-            f"pixels have it in some bands only, {scattered:.2%} are holes inside the picture",
+            f"{header.path} declares nodata={header.nodata:g}, which also occurs as data: {float(partly.mean()):.2%} "
+            f"of pixels have it in some bands only, {scattered:.2%} are holes inside the picture",
             Fix(name="ignore_nodata", summary="--ignore-nodata takes every pixel as data"),
             partly=float(partly.mean()), holes=scattered,
         )  # fmt: skip

@@ -19,11 +19,12 @@ def _facts(source: str, target: str) -> tuple[tuple[str, Any], ...]:
         warnings.simplefilter("ignore", UserWarning)
         group = TransformerGroup(parse_crs(source), parse_crs(target), always_xy=True)
     best = group.transformers[0] if group.transformers else None
-    missing = []
-    for operation in group.unavailable_operations:
-        for grid in operation.grids:
-            if not grid.available:
-                missing.append({"grid": grid.short_name, "accuracy_m": operation.accuracy})
+    missing = [
+        {"grid": grid.short_name, "accuracy_m": operation.accuracy}
+        for operation in group.unavailable_operations
+        for grid in operation.grids
+        if not grid.available
+    ]
     accuracy = None if best is None or best.accuracy is None or best.accuracy < 0 else best.accuracy
     return (
         ("source", source),

@@ -27,8 +27,8 @@ def bands_in(expression: str) -> tuple[int, ...]:
         match = _TOKEN.match(text, place)
         if match is None:
             raise InputError(
-                f"the expression {expression[:120]!r} holds {text[place : place + 12]!r}; allowed are b1, b2 …, numbers, "
-                "+ - * / ** < >, brackets, sqrt, log, log10, abs, where"
+                f"the expression {expression[:120]!r} holds {text[place : place + 12]!r}; allowed are b1, b2 …, "
+                "numbers, + - * / ** < >, brackets, sqrt, log, log10, abs, where"
             )
         place = match.end()
     found = tuple(sorted({int(index) for index in _BAND.findall(text)}))

@@ -20,7 +20,7 @@ MaskOf = Callable[[Window, tuple[int, int]], npt.NDArray[np.uint8]]
 
 
 def valid_mask(scene: Scene, most_px: int) -> tuple[npt.NDArray[np.bool_] | None, tuple[int, int]]:
-    """Read where the whole scene has data, at most `most_px` an edge; (row, col) or None when everywhere, and its size."""
+    """Read where a scene has data, at most `most_px` an edge; (row, col) or None for everywhere, and the size."""
     factor = max(1.0, max(scene.georef.width, scene.georef.height) / most_px)
     size = (max(1, round(scene.georef.width / factor)), max(1, round(scene.georef.height / factor)))
     whole = Window(col=0, row=0, width=scene.georef.width, height=scene.georef.height)
@@ -66,13 +66,13 @@ def footprint_of(scene: Scene) -> dict[str, Any] | None:
 
 def _edge(geometry: shapely.Geometry) -> float:
     left, bottom, right, top = geometry.bounds
-    return max(right - left, top - bottom, 1e-12) / 16
+    return float(max(right - left, top - bottom, 1e-12)) / 16
 
 
 def fractions_from_overview(
     scene: Scene, windows: npt.NDArray[np.int64], mask_of: MaskOf | None
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Return fractions per window from one look at 4096 px an edge, by summed-area tables: flat in memory and scene size."""
+    """Return fractions per window from one look at 4096 px an edge, by summed-area tables: flat in memory."""
     mask, size = valid_mask(scene, _LOOK_PX)
     valid = np.ones((size[1], size[0]), dtype=bool) if mask is None else mask
     scale = (size[0] / scene.georef.width, size[1] / scene.georef.height)

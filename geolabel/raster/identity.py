@@ -11,6 +11,7 @@ from geolabel.raster.location import is_remote, scheme_of
 
 _PIECE = 1 << 16
 _PIECES = 16
+_ZARR_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zmetadata")
 
 
 def identity_of(uri: str, *, requester_pays: bool = False) -> str:
@@ -51,7 +52,7 @@ def _file(path: Path) -> str:
 
 def _folder(path: Path) -> str:
     state = hashlib.blake2b(digest_size=16)
-    for file in sorted(p for p in path.rglob("*") if p.name in ("zarr.json", ".zarray", ".zattrs", ".zmetadata")):
+    for file in sorted(p for p in path.rglob("*") if p.name in _ZARR_METADATA):
         state.update(str(file.relative_to(path)).encode())
         state.update(file.read_bytes())
     return f"folder:{state.hexdigest()}"
@@ -94,8 +95,9 @@ def _object(uri: str, requester_pays: bool) -> str:
     try:
         store = from_url(f"{parts.scheme}://{parts.netloc}", **options)
         if parts.path.rstrip("/").endswith(".zarr"):
-            keys = sorted(f"{o['path']}:{o['e_tag']}" for page in obstore.list(store, parts.path.strip("/"))
-                          for o in page if str(o["path"]).endswith(("zarr.json", ".zarray", ".zattrs", ".zmetadata")))  # fmt: skip
+            found = [o for page in obstore.list(store, parts.path.strip("/")) for o in page]
+            metadata = [o for o in found if str(o["path"]).rpartition("/")[2] in _ZARR_METADATA]
+            keys = sorted(f"{o['path']}:{o['e_tag']}" for o in metadata)
             return f"folder:{digest(*keys)}"
         head = obstore.head(store, parts.path.lstrip("/"))
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Open rasters, kept per thread: GDAL's datasets may not be shared between threads, and opening costs more than reading."""
+"""Open rasters, kept per thread: GDAL's datasets may not be shared, and opening costs more than reading."""
 
 from __future__ import annotations
 

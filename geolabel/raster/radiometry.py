@@ -31,7 +31,8 @@ def landsat_toa(raw: npt.NDArray[Any], multiply: float, add: float, sun_elevatio
 def sentinel2_reflectance(raw: npt.NDArray[Any], quantification: float = 10000.0, offset: float = 0.0) -> Values:
     """Return reflectance of Sentinel-2: (DN + RADIO_ADD_OFFSET) / QUANTIFICATION_VALUE.
 
-    Source: Sentinel-2 Products Specification Document, issue 14.9; the offset is −1000 from processing baseline 04.00 on.
+    Source: Sentinel-2 Products Specification Document, issue 14.9; the offset is −1000
+    from processing baseline 04.00 on.
     """
     if not quantification > 0:
         raise InputError(f"the quantification value is {quantification}; it must be above 0, usually 10000")
@@ -40,7 +41,9 @@ def sentinel2_reflectance(raw: npt.NDArray[Any], quantification: float = 10000.0
 
 def dark_object(values: npt.NDArray[Any], dark: npt.NDArray[Any]) -> Values:
     """Subtract the dark object of each band: (band, row, col) − (band,), never below 0. Source: Chavez (1988)."""
-    return np.maximum(values.astype(np.float32) - np.asarray(dark, np.float32)[:, None, None], 0.0)
+    return np.asarray(
+        np.maximum(values.astype(np.float32) - np.asarray(dark, np.float32)[:, None, None], 0), np.float32
+    )
 
 
 def dark_objects(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, percentile: float = 0.1) -> list[float]:
@@ -127,13 +130,13 @@ def parse_s2(text: str) -> dict[str, Any]:
     Raises:
         InputError: it is no XML, or names no quantification value.
     """
-    import xml.etree.ElementTree as ElementTree
+    import xml.etree.ElementTree as ET
 
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise InputError("a product's metadata holds a document type, which is not read; Sentinel-2's own has none")
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+        root = ET.fromstring(text)
+    except ET.ParseError as error:
         raise InputError(f"the Sentinel-2 metadata is no XML: {error}") from error
     numbers = {e.tag.rpartition("}")[2]: e.text for e in root.iter() if "QUANTIFICATION_VALUE" in e.tag}
     value = numbers.get("QUANTIFICATION_VALUE") or numbers.get("BOA_QUANTIFICATION_VALUE")
@@ -164,7 +167,7 @@ def toa_of(array: npt.NDArray[Any], bands: list[int], facts: Mapping[str, Any]) 
             planes.append(sentinel2_reflectance(plane, float(facts["quantification"]), offset))
         else:
             raise InputError(
-                "this scene has no metadata for reflectance; give --metadata with its MTL.txt (Landsat) or MTD_MSI….xml "
-                "(Sentinel-2)"
+                "this scene has no metadata for reflectance; give --metadata with its MTL.txt (Landsat) or "
+                "MTD_MSI….xml (Sentinel-2)"
             )
     return np.stack(planes)

@@ -1,4 +1,4 @@
-"""What the annotator sees: raw pixels to red, green, blue and alpha, by a `RenderSpec` that is the same for all chips."""
+"""What the annotator sees: raw pixels to red, green, blue and alpha, by one `RenderSpec` for all chips."""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ def choose_render(scene: Scene, asked: str) -> RenderSpec:
     if "b" in asked and any(c.isdigit() for c in asked):
         return stretched(scene, RenderSpec(bands=(), rescale=(), expression=asked, name=asked[:40]))
     raise InputError(
-        f"there is no render {asked!r}; known are {', '.join(renders)}, bands such as 4,3,2, or an expression over b1, b2 …"
+        f"there is no render {asked!r}; known are {', '.join(renders)}, bands such as 4,3,2, or "
+        "an expression over b1, b2 …"
     )
 
 

@@ -167,7 +167,8 @@ def open_described(
 
 def _finish(uri: str, asked: OpenOptions, how: dict[str, Any], etag: str, known: dict[str, Any]) -> Opened:
     blank = Scene(
-        id="", uri=uri, name=scene_name(uri), georef=Georeference(crs="EPSG:4326", transform=_IDENTITY, width=1, height=1),
+        id="", uri=uri, name=scene_name(uri),
+        georef=Georeference(crs="EPSG:4326", transform=_IDENTITY, width=1, height=1),
         bands=(), dtype="", properties={"open": how},
     )  # fmt: skip
     raster = open_raster(blank)
@@ -202,7 +203,7 @@ def _register(blank: Scene, raster: Raster, asked: OpenOptions, etag: str, known
             checks.issue(
                 "RAS020", Severity.ERROR if whole else Severity.WARNING,
                 f"{taken.error}; the file is damaged or cut short: {taken.failed} of {taken.parts} parts can't be read",
-                Fix(name="replace_file", summary="get the file again; chips that can't be read are counted and left out"),
+                Fix(name="replace_file", summary="get the file again; unreadable chips are counted and left out"),
                 failed=taken.failed, parts=taken.parts,
             )
         )  # fmt: skip

@@ -1,10 +1,10 @@
 """Speckle filters for radar intensities.
 
-Model: the intensity I = R · n, n of mean 1 and variance 1/L (L looks). A pixel is estimated as Î = m + k · (I − m), with the
-local mean m and k = var(R) / var(I), var(R) = (var(I) − m²/L) / (1 + 1/L). Source: Lee, J.-S. (1980), "Digital image
-enhancement and noise filtering by use of local statistics", IEEE PAMI 2(2). Refined filter: Lee, J.-S. (1981), "Refined
-filtering of image noise using local statistics", Computer Graphics and Image Processing 15: the statistics are taken over
-the half of the window that lies on the pixel's side of the strongest edge.
+Model: the intensity I = R · n, n of mean 1 and variance 1/L (L looks). A pixel is estimated as Î = m + k · (I − m),
+with the local mean m, k = var(R) / var(I) and var(R) = (var(I) − m²/L) / (1 + 1/L). Source: Lee, J.-S. (1980), "Digital
+image enhancement and noise filtering by use of local statistics", IEEE PAMI 2(2). Refined filter: Lee, J.-S. (1981),
+"Refined filtering of image noise using local statistics", Computer Graphics and Image Processing 15: the statistics are
+taken over the half of the window that lies on the pixel's side of the strongest edge.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _estimate(
 def refined_lee(intensity: Plane, *, size: int = 7, looks: float = 1.0) -> Plane:
     """Filter a (row, col) float32 plane of intensities with the refined Lee filter (eight edge-aligned half windows).
 
-    The direction is that of the strongest of four gradients between means of sub-windows; of its two halves the one whose
-    mean is nearer to that of the centre is taken.
+    The direction is that of the strongest of four gradients between means of sub-windows; of its two halves the one
+    whose mean is nearer to that of the centre is taken.
     """
     _check(size, looks)
     import cv2
@@ -84,7 +84,7 @@ def _shifted(plane: npt.NDArray[np.float64], dx: int, dy: int) -> npt.NDArray[np
     """Return the plane whose (row, col) is that of (row + dy, col + dx), edges repeated."""
     rows = np.clip(np.arange(plane.shape[0]) + dy, 0, plane.shape[0] - 1)
     cols = np.clip(np.arange(plane.shape[1]) + dx, 0, plane.shape[1] - 1)
-    return plane[np.ix_(rows, cols)]
+    return np.asarray(plane[np.ix_(rows, cols)], dtype=np.float64)
 
 
 def _half(size: int, towards: tuple[int, int]) -> npt.NDArray[np.float64]:

@@ -154,9 +154,7 @@ def _open_assets(
             with open_gdal(gdal_path(href), remote=remote) as dataset:
                 counts.append(dataset.count)
         if set(counts) != {1}:
-            message = (
-                f"the assets {', '.join(chosen)} of item {item.get('id')} have several bands each; name one of them"
-            )
+            message = f"the assets {', '.join(chosen)} of item {item.get('id')} have several bands; name one"
             fix = Fix(name="choose_assets", summary="--assets NAME")
             return Opened(scene=None, issues=(issue("RAS030", Severity.ERROR, message, fix),))
         how |= {"kind": "vrt", "xml": stack_xml([gdal_path(h) for h in hrefs], names=list(chosen), remote=remote)}
@@ -170,13 +168,11 @@ def _open_assets(
 
 
 def choose_assets(assets: Mapping[str, Mapping[str, Any]], wanted: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Return the assets that are asked for, in the order asked; without a wish those of role "data", else all rasters."""
+    """Return the assets that are asked for, in the order asked; else those of role "data", else all rasters."""
     out: dict[str, Mapping[str, Any]] = {}
     if wanted:
         for text in wanted:
-            for key, asset in assets.items():
-                if text == key or text in (asset.get("roles") or []) or text in asset_bands(key, asset):
-                    out[key] = asset
+            out |= {k: a for k, a in assets.items() if text in (k, *(a.get("roles") or []), *asset_bands(k, a))}
         return out
     rasters = {key: asset for key, asset in assets.items() if _is_raster(asset)}
     data = {key: asset for key, asset in rasters.items() if "data" in (asset.get("roles") or [])}

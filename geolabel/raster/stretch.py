@@ -90,7 +90,7 @@ def default_bands(bands: Sequence[Band], interpretation: Mapping[int, str]) -> t
         bands: Of the scene.
         interpretation: Colour interpretation by band index ("red", "gray", …).
     """
-    by_colour = {colour: index for index, colour in reversed(sorted(interpretation.items()))}
+    by_colour = {colour: index for index, colour in sorted(interpretation.items(), reverse=True)}
     if {"red", "green", "blue"} <= set(by_colour):
         return by_colour["red"], by_colour["green"], by_colour["blue"]
     names = {band.name.lower(): band.index for band in reversed(bands)}

@@ -1,4 +1,4 @@
-"""Files that hold several rasters (netCDF, HDF, Zarr): as one scene where they share a grid, else the choice is asked."""
+"""Files that hold several rasters (netCDF, HDF, Zarr): one scene where they share a grid, else the choice is asked."""
 
 from __future__ import annotations
 

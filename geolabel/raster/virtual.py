@@ -162,8 +162,8 @@ def mosaic_xml(paths: Sequence[str], *, target_crs: str = "", remote: bool = Fal
             )
         if (member.count, member.dtype) != (first.count, first.dtype):
             raise InputError(
-                f"{member.name} has {member.count} bands of {member.dtype}, {first.name} {first.count} of {first.dtype}; "
-                "a mosaic needs the same bands everywhere"
+                f"{member.name} has {member.count} bands of {member.dtype}, {first.name} {first.count} of "
+                f"{first.dtype}; a mosaic needs the same bands everywhere"
             )
     resolution = min(m.resolution for m in members)
     left, top = min(m.left for m in members), max(m.top for m in members)
