@@ -149,6 +149,11 @@ class Stack:
         """Stop all processes, the last one first."""
         while self.children:
             self.children.pop().stop()
+        opened = vars(self.services) if "services" in vars(self) else {}
+        if "labelstudio" in opened:
+            opened["labelstudio"].close()
+        if "jobs" in opened:
+            opened["jobs"].connection.close()
 
     def _start(self, name: str, argv: list[str], ready: Callable[[], bool], env: dict[str, str]) -> Child:
         number = len(self.children)
