@@ -19,6 +19,17 @@ SAMPLE_TITLE = "GeoLabel sample: town by a river"
 SAMPLE_CHIPS = 3
 TITLE_CHARACTERS = (3, 50)
 REMEMBERED = "projects.json"
+#: First tab of the Data Manager: without the columns that only programs read.
+TAB: dict[str, Any] = {
+    "title": "Chips",
+    "type": "list",
+    "target": "tasks",
+    "hiddenColumns": {
+        "explore": [f"tasks:data.{name}" for name in ("geo", "chip_id")]
+        + [f"tasks:{name}" for name in ("avg_lead_time", "draft_exists", "updated_at", "updated_by", "inner_id")],
+        "labeling": [f"tasks:data.{name}" for name in ("geo", "chip_id", "scene")],
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +146,7 @@ def _project(
     made = labelstudio.create_project(
         title, template_config(template), sampling="Uncertainty sampling", show_collab_predictions=True
     )
+    labelstudio.create_view(int(made["id"]), TAB)
     known[key] = int(made["id"])
     memory.parent.mkdir(parents=True, exist_ok=True)
     partial = memory.with_suffix(".partial")

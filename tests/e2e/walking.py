@@ -10,9 +10,8 @@ from playwright.sync_api import Page
 EDITOR_READY = """() => window.Htx && Htx.annotationStore && Htx.annotationStore.selected &&
   [...Htx.annotationStore.selected.names.values()].some(t => t.type === 'image' && t.currentImageEntity
     && t.currentImageEntity.imageLoaded && t.stageRef)"""
-REGIONS = (
-    """() => Htx.annotationStore.selected.regions.map(r => ({id: r.id, type: r.type, labels: [...(r.labels || [])]}))"""
-)
+REGIONS = """() => Htx.annotationStore.selected.regions.map(r => (
+  {id: r.cleanId, type: r.type, labels: [...(r.labels || [])]}))"""
 
 
 def login(page: Page, url: str, email: str, password: str) -> None:
