@@ -24,6 +24,10 @@ _ACCESS_LIFETIME_S = 240.0  # of the 300 s that Label Studio gives
 PAGE_SIZE = 200
 
 
+class _NotTaken(LabelStudioError):
+    """The request never reached Label Studio or was turned away before anything was done: any may be sent again."""
+
+
 class LabelStudio:
     """Client of one Label Studio.
 
@@ -31,16 +35,18 @@ class LabelStudio:
         url: Its address.
         token: Personal access token (a JWT, exchanged for short-lived ones) or legacy token (40 hexadecimal digits).
         timeout_s: Longest wait for one answer.
-        tries: How often an idempotent request is sent at most.
+        tries: How often a request that may be sent again is sent at most.
+        pause_s: Pause before the second try; each further one doubles it, and adds up to this much by chance.
 
     Every method raises AuthError on 401 and 403, NotFoundError on 404, LabelStudioError on everything else that fails
     (retryable when the same call may work later).
     """
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 60.0, tries: int = 5) -> None:
+    def __init__(self, url: str, token: str, *, timeout_s: float = 60.0, tries: int = 5, pause_s: float = 0.3) -> None:
         self.url = url.rstrip("/")
         self._token = token
         self._tries = tries
+        self._pause_s = pause_s
         self._client = httpx.Client(base_url=self.url, timeout=httpx.Timeout(timeout_s, connect=5.0))
         self._lock = threading.Lock()
         self._access = ""
@@ -65,14 +71,15 @@ class LabelStudio:
             path: From the root, "/api/…".
             params: Query.
             body: JSON body.
-            safe: Whether it may be sent twice; GET, PUT, PATCH and DELETE may unless told otherwise.
+            safe: Whether it may be sent again when it may have been done; GET, PUT, PATCH and DELETE may unless told
+                otherwise. What Label Studio surely did not take (no connection, 429) is sent again in any case.
             timeout_s: Instead of the client's.
         """
         again = method in _SAFE if safe is None else safe
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._tries if again else 1),
-            wait=tenacity.wait_exponential_jitter(multiplier=0.3, max=15.0, jitter=0.5),
-            retry=tenacity.retry_if_exception(_is_retryable),
+            stop=tenacity.stop_after_attempt(self._tries),
+            wait=tenacity.wait_exponential_jitter(multiplier=self._pause_s, max=15.0, jitter=self._pause_s),
+            retry=tenacity.retry_if_exception(_is_retryable if again else _is_untaken),
             reraise=True,
         )
         response: httpx.Response = retrying(self._send, method, path, params, body, timeout_s)
@@ -87,21 +94,31 @@ class LabelStudio:
         self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, timeout_s: float | None
     ) -> httpx.Response:
         content = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": self._authorization()}
-        if content is not None:
-            headers["Content-Type"] = "application/json"
         extra: dict[str, Any] = {} if timeout_s is None else {"timeout": timeout_s}
+        if content is not None:
+            extra["content"] = content
+        response = self._answer(method, path, params, extra)
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._forget_access():
+            response = self._answer(method, path, params, extra)
+        if response.is_success:
+            return response
+        raise self._failure(method, path, response)
+
+    def _answer(
+        self, method: str, path: str, params: Mapping[str, Any] | None, extra: dict[str, Any]
+    ) -> httpx.Response:
+        headers = {"Authorization": self._authorization()}
+        if "content" in extra:
+            headers["Content-Type"] = "application/json"
         try:
-            response = self._client.request(method, path, params=params, content=content, headers=headers, **extra)
+            return self._client.request(method, path, params=params, headers=headers, **extra)
         except httpx.HTTPError as error:
-            raise LabelStudioError(
+            kind = _NotTaken if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else LabelStudioError
+            raise kind(
                 f"Label Studio at {self.url} does not answer {method} {path} ({type(error).__name__}: {error}); "
                 "start it, or set LABEL_STUDIO_URL",
                 retryable=True,
             ) from error
-        if response.is_success:
-            return response
-        raise self._failure(method, path, response)
 
     def _failure(self, method: str, path: str, response: httpx.Response) -> Exception:
         status = response.status_code
@@ -113,7 +130,8 @@ class LabelStudio:
             )
         if status == 404:
             return NotFoundError(f"Label Studio at {self.url} has no {path} ({detail})")
-        return LabelStudioError(
+        kind = _NotTaken if status == httpx.codes.TOO_MANY_REQUESTS else LabelStudioError
+        return kind(
             f"Label Studio at {self.url} answered {status} to {method} {path}: {detail}",
             retryable=status in _RETRY_STATUS,
         )
@@ -127,6 +145,14 @@ class LabelStudio:
             if time.monotonic() >= self._access_until:
                 self._refresh()
             return f"Bearer {self._access}"
+
+    def _forget_access(self) -> bool:
+        """Drop the short-lived token, which ends early when Label Studio is restarted with another key."""
+        if not _is_jwt(self._token):
+            return False
+        with self._lock:
+            self._access_until = 0.0
+        return True
 
     def _refresh(self) -> None:
         try:
@@ -391,6 +417,10 @@ class LabelStudio:
 
 def _is_retryable(error: BaseException) -> bool:
     return isinstance(error, LabelStudioError) and error.retryable
+
+
+def _is_untaken(error: BaseException) -> bool:
+    return isinstance(error, _NotTaken)
 
 
 def _is_jwt(token: str) -> bool:
