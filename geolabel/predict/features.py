@@ -12,7 +12,7 @@ VERSION = "1"
 #: Gaussian scales, pixels. The largest one gives context of about 50 px across.
 SIGMAS = (1.0, 2.0, 4.0, 8.0)
 CONTEXT_SIGMA = 16.0
-MAX_BANDS = 6
+MAX_BANDS = 13
 _INDICES = {"ndvi": ("nir", "red"), "ndwi": ("green", "nir"), "ndbi": ("swir1", "nir")}
 
 

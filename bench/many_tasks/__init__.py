@@ -1,0 +1,1 @@
+"""A thousand tasks sent to Predictions in a real Label Studio."""
