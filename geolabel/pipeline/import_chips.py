@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from geolabel.services import Services
 Progress = Callable[[int, int | None, str], None]
 _TRIES = 6
 _SETTLE_S = 2.0
-_LOCK_S = 120
+_LOCK_S = 20.0
+_WAIT_S = 600.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,14 +46,16 @@ def known_chips(services: Services, project_id: int) -> dict[str, tuple[int, dic
 def importing(services: Services, project_id: int) -> Iterator[bool]:
     """Let one import at a time work on a project, when Redis is there to say so; gives whether it is guarded.
 
+    The lock lasts 20 seconds and is renewed while the import lives, so that a killed one blocks nobody for long.
+
     Raises:
-        NotReadyError: another import works on the project for longer than two minutes.
+        NotReadyError: another import works on the project for longer than ten minutes.
     """
     from redis.exceptions import LockError, RedisError
 
     lock = services.jobs.connection.lock(
         f"{services.settings.redis.prefix}:import:{services.settings.labelstudio.url}:{project_id}",
-        timeout=_LOCK_S, blocking_timeout=_LOCK_S + 30, thread_local=False,
+        timeout=_LOCK_S, blocking_timeout=_WAIT_S, thread_local=False,
     )  # fmt: skip
     try:
         guarded = bool(lock.acquire())
@@ -60,12 +64,21 @@ def importing(services: Services, project_id: int) -> Iterator[bool]:
         yield False
         return
     if not guarded:
-        raise NotReadyError(
-            f"another import has been working on project {project_id} for minutes; try again when it ended"
-        )
+        raise NotReadyError(f"another import has been at work on project {project_id} for minutes; try again later")
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(_LOCK_S / 4):
+            with contextlib.suppress(LockError, RedisError):
+                lock.reacquire()
+
+    thread = threading.Thread(target=renew, name="import-lock", daemon=True)
+    thread.start()
     try:
         yield True
     finally:
+        ended.set()
+        thread.join()
         with contextlib.suppress(LockError, RedisError):
             lock.release()
 

@@ -117,11 +117,23 @@ def _unreadable(uri: str, error: GeoLabelError) -> ValidationIssue:
 
 
 def _open(uri: str, asked: OpenOptions) -> Opened:
+    how = way_of_opening(uri, asked)
+    if isinstance(how, ValidationIssue):
+        return Opened(scene=None, issues=(how,))
+    return open_described(uri, asked, how, identity_of(file_of(uri), requester_pays=asked.requester_pays))
+
+
+def way_of_opening(uri: str, asked: OpenOptions) -> dict[str, Any] | ValidationIssue:
+    """Find out how a kept address is opened (JSON for `properties["open"]`), or why it can't be as it is.
+
+    Raises:
+        RasterReadError: it can't be read at all.
+    """
     from geolabel.raster.subdatasets import expand_subdatasets
     from geolabel.raster.zarrs import describe_zarr, is_zarr3
 
     if is_zarr3(uri):
-        return _finish(uri, asked, {"kind": "zarr", **describe_zarr(uri)}, identity_of(uri), {})
+        return {"kind": "zarr", **describe_zarr(uri)}
     remote = is_remote(uri)
     how: dict[str, Any] = {"kind": "gdal", "remote": remote}
     if asked.requester_pays:
@@ -132,10 +144,8 @@ def _open(uri: str, asked: OpenOptions) -> Opened:
     finally:
         raster.close()
     if isinstance(expanded, ValidationIssue):
-        return Opened(scene=None, issues=(expanded,))
-    if expanded:
-        how |= {"kind": "vrt", "xml": expanded}
-    return open_described(uri, asked, how, identity_of(file_of(uri), requester_pays=asked.requester_pays))
+        return expanded
+    return {**how, "kind": "vrt", "xml": expanded} if expanded else how
 
 
 def open_described(
@@ -182,9 +192,14 @@ def _register(blank: Scene, raster: Raster, asked: OpenOptions, etag: str, known
     from geolabel.raster.header import bands_of, header_of
 
     header = header_of(raster, blank.uri)
+    hint = str(known.get("crs_hint") or "")
+    issues: list[ValidationIssue] = []
     if asked.assign_crs:
         header = replace(header, crs=crs_text(asked.assign_crs))
-    issues = list(checks.check_place(header))
+    elif header.crs is None and hint:
+        header = replace(header, crs=crs_text(hint))
+        issues.append(checks.issue("RAS031", Severity.INFO, f"{header.path} has no CRS; its catalogue says {hint}"))
+    issues += checks.check_place(header)
     facts = header_json(header)
     if checks.errors_of(issues) or header.crs is None or header.transform is None:
         return Opened(scene=None, issues=tuple(issues), header=facts)

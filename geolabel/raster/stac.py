@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import urljoin
 
 from geolabel.core.ids import digest
-from geolabel.core.issues import Fix, Severity
+from geolabel.core.issues import Fix, Severity, ValidationIssue
 from geolabel.errors import GeoLabelError, InputError, RasterReadError
 from geolabel.raster.checks import issue
 from geolabel.raster.identity import identity_of
 from geolabel.raster.location import gdal_path, is_remote, normalise_uri, scheme_of
-from geolabel.raster.scene import Opened, OpenOptions, open_described
+from geolabel.raster.scene import Opened, OpenOptions, open_described, way_of_opening
 
 _MOST_ITEMS = 1000
 _RASTER = ("tiff", "geotiff", "jp2", "netcdf", "x-netcdf", "zarr", "vnd.zarr")
@@ -145,10 +145,16 @@ def _open_assets(
         "acquired": (item.get("properties") or {}).get("datetime"),
         "sensor": str((item.get("properties") or {}).get("platform") or ""),
         "band_names": [name for key, asset in chosen.items() for name in asset_bands(key, asset)],
+        "crs_hint": _crs_hint(item.get("properties") or {}),
         "properties": {"stac": {"item": uri, "id": item.get("id"), "assets": list(chosen)}},
     }
-    how: dict[str, Any] = {"kind": "gdal", "remote": remote, "requester_pays": options.requester_pays}
-    if len(hrefs) > 1:
+    how: dict[str, Any] = {"kind": "vrt", "remote": remote, "requester_pays": options.requester_pays}
+    if len(hrefs) == 1:
+        way = way_of_opening(hrefs[0], options)
+        if isinstance(way, ValidationIssue):
+            return Opened(scene=None, issues=(way,))
+        how = way
+    else:
         counts = []
         for href in hrefs:
             with open_gdal(gdal_path(href), remote=remote) as dataset:
@@ -157,7 +163,7 @@ def _open_assets(
             message = f"the assets {', '.join(chosen)} of item {item.get('id')} have several bands; name one"
             fix = Fix(name="choose_assets", summary="--assets NAME")
             return Opened(scene=None, issues=(issue("RAS030", Severity.ERROR, message, fix),))
-        how |= {"kind": "vrt", "xml": stack_xml([gdal_path(h) for h in hrefs], names=list(chosen), remote=remote)}
+        how |= {"xml": stack_xml([gdal_path(h) for h in hrefs], names=list(chosen), remote=remote)}
     found = open_described(hrefs[0], options, how, "stac:" + digest(*etags), facts)
     if found.scene is None:
         return found
@@ -165,6 +171,14 @@ def _open_assets(
 
     scene = replace(found.scene, name=str(item.get("id") or found.scene.name))
     return Opened(scene=scene, issues=found.issues, header=found.header)
+
+
+def _crs_hint(properties: Mapping[str, Any]) -> str:
+    if properties.get("proj:code"):
+        return str(properties["proj:code"])
+    if properties.get("proj:epsg"):
+        return f"EPSG:{properties['proj:epsg']}"
+    return str(properties.get("proj:wkt2") or "")
 
 
 def choose_assets(assets: Mapping[str, Mapping[str, Any]], wanted: Sequence[str]) -> dict[str, Mapping[str, Any]]:

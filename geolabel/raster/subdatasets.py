@@ -20,7 +20,7 @@ def expand_subdatasets(dataset: DatasetReader, uri: str) -> str | ValidationIssu
     share size and transform; if not, an issue lists them.
     """
     if dataset.count > 0:
-        return ""
+        return _placed_netcdf(dataset, uri)
     if not dataset.subdatasets:
         return issue("RAS021", Severity.ERROR, f"{uri} holds no raster band")
     import rasterio
@@ -35,7 +35,7 @@ def expand_subdatasets(dataset: DatasetReader, uri: str) -> str | ValidationIssu
             try:
                 with rasterio.open(name) as part:
                     grid = tuple(float(f"{v:.10g}") for v in part.transform)  # drivers round differently
-                    members.append((name, (part.width, part.height, grid, part.crs, part.count)))
+                    members.append((name, (part.width, part.height, grid, part.count)))
             except RasterioError:
                 continue
     members = [m for m in members if m[1][0] > 1 and m[1][1] > 1]
@@ -47,3 +47,29 @@ def expand_subdatasets(dataset: DatasetReader, uri: str) -> str | ValidationIssu
         name="choose", summary=f"name one: {uri.split(':', maxsplit=1)[0] if ':' in uri else 'netcdf'}:FILE:VARIABLE"
     )
     return issue("RAS021", Severity.ERROR, f"{uri} holds several rasters on different grids: {names}", fix)
+
+
+def _placed_netcdf(dataset: DatasetReader, uri: str) -> str:
+    """Return XML with the transform of a netCDF variable whose even coordinates GDAL doesn't accept, or "".
+
+    GDAL turns rows so that the northernmost comes first, whatever their order in the file.
+    """
+    if dataset.driver != "netCDF" or not dataset.transform.is_identity or dataset.gcps[0] or dataset.count > _MOST:
+        return ""
+    import xarray
+
+    from geolabel.raster.location import file_of
+    from geolabel.raster.virtual import plain_xml
+    from geolabel.raster.zarrs import grid_of
+
+    try:
+        with xarray.open_dataset(file_of(uri), decode_times=False) as data:
+            six = grid_of(data)
+    except (OSError, ValueError, KeyError):
+        return ""
+    if six is None:
+        return ""
+    a, b, c, d, e, f = six
+    if e > 0:
+        f, e = f + e * dataset.height, -e
+    return plain_xml(dataset, (a, b, c, d, e, f))

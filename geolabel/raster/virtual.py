@@ -134,6 +134,21 @@ def stack_xml(paths: Sequence[str], *, names: Sequence[str] = (), remote: bool =
     return f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{head}{"".join(bands)}</VRTDataset>'
 
 
+def plain_xml(dataset: DatasetReader, transform: Sequence[float]) -> str:
+    """Return the XML of a raster as it is, on another transform (six numbers)."""
+    a, b, c, d, e, f = transform
+    srs = f"<SRS>{escape(dataset.crs.to_wkt())}</SRS>" if dataset.crs else ""
+    head = f"{srs}<GeoTransform>{c!r},{a!r},{b!r},{f!r},{d!r},{e!r}</GeoTransform>"
+    box = (0, 0, dataset.width, dataset.height)
+    bands = [
+        _band(i, dataset.dtypes[i - 1], dataset.nodata, _source(dataset.name, i, box, box, dataset.nodata))
+        for i in range(1, dataset.count + 1)
+    ]
+    return (
+        f'<VRTDataset rasterXSize="{dataset.width}" rasterYSize="{dataset.height}">{head}{"".join(bands)}</VRTDataset>'
+    )
+
+
 def _scaling(dataset: DatasetReader) -> str:
     scale, offset = dataset.scales[0], dataset.offsets[0]
     if scale == 1.0 and offset == 0.0:

@@ -103,6 +103,13 @@ def _describe(data: Any, uri: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def grid_of(data: Any) -> list[float] | None:
+    """Return the transform that a data set's coordinates say, or None when they say none."""
+    dims = {str(d).lower(): str(d) for d in data.dims}
+    x, y = (next((dims[n] for n in names if n in dims), "") for names in (_X_NAMES, _Y_NAMES))
+    return _transform(data, x, y, "the file") if x and y else None
+
+
 def _label(data: Any, dimension: str, step: int) -> str:
     if dimension not in data.coords:
         return str(step + 1)
