@@ -17,8 +17,8 @@ from geolabel.errors import InputError
 StreamName: TypeAlias = Literal["parts", "objects"]
 #: Properties of records that a format may or may not keep; `traits.MESSAGES` says what losing each one means.
 KEEPABLE = (
-    "outline", "subpixel", "holes", "multipart", "lines", "points", "rotation", "drawn", "overlaps", "score",
-    "predicted", "attributes", "annotator", "times", "sources", "ids", "unplaced", "placed", "empty_images",
+    "outline", "subpixel", "holes", "multipart", "lines", "points", "rotation", "drawn", "instances", "overlaps",
+    "score", "predicted", "attributes", "annotator", "times", "sources", "ids", "unplaced", "placed", "empty_images",
 )  # fmt: skip
 
 
@@ -34,6 +34,7 @@ class FormatSpec:
         keeps: Names of `KEEPABLE`; everything else that occurs is counted as lost before writing.
         images: Whether image files are part of it: "no", "beside" (written when asked) or "inside" (when asked).
         crs: "any" (scene's or target CRS), "wgs84" (always longitude and latitude) or "image" (numeric per image).
+        whole_pixels_for: Traits whose records are carried as masks of whole pixels, in a format that keeps "subpixel".
         note: What a user must know, one sentence.
     """
 
@@ -44,6 +45,7 @@ class FormatSpec:
     keeps: frozenset[str]
     images: Literal["no", "beside", "inside"] = "no"
     crs: Literal["any", "wgs84", "image"] = "any"
+    whole_pixels_for: frozenset[str] = frozenset()
     note: str = ""
 
     def __post_init__(self) -> None:

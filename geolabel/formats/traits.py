@@ -22,6 +22,7 @@ MESSAGES: Mapping[str, str] = {
     "points": "points are left out",
     "rotation": "rotated boxes become upright boxes",
     "drawn": "what was drawn (box, ellipse, mask) is not kept, only its outline",
+    "instances": "records of a class that touch become one area",
     "overlaps": "where objects overlap only the last one is kept",
     "score": "scores are not kept",
     "predicted": "that these are predictions is not kept",
@@ -102,6 +103,7 @@ def _traits(batch: Batch, types: Any, polygonal: Any) -> dict[str, int]:
         "times": int(timed.sum()),
         "sources": sum(1 for s in batch.sources.tolist() if "," in s),
         "ids": len(batch),
+        "instances": int(polygonal.sum()),
     }
 
 
@@ -123,8 +125,18 @@ def measure(dataset: Dataset) -> tuple[Traits, Traits]:
 def losses(spec: FormatSpec, parts: Traits, objects: Traits) -> tuple[Loss, ...]:
     """Return what a format loses of a dataset with these traits."""
     traits = parts if spec.stream == "parts" else objects
-    return tuple(
+    found = [
         Loss(what=what, count=traits.has[what], message=f"{traits.has[what]} × {message}")
         for what, message in MESSAGES.items()
         if what not in spec.keeps and traits.has[what] > 0
-    )
+    ]
+    found += [
+        Loss(
+            what=f"subpixel:{what}",
+            count=traits.has[what],
+            message=f"{traits.has[what]} × {what}: masks of whole pixels",
+        )
+        for what in sorted(spec.whole_pixels_for)
+        if traits.has[what] > 0
+    ]
+    return tuple(found)
