@@ -19,15 +19,20 @@ SAMPLE_TITLE = "GeoLabel sample: town by a river"
 SAMPLE_CHIPS = 3
 TITLE_CHARACTERS = (3, 50)
 REMEMBERED = "projects.json"
-#: First tab of the Data Manager: without the columns that only programs read.
+HIDDEN = (
+    *("data.geo", "data.chip_id", "data.valid_fraction", "inner_id", "cancelled_annotations", "annotations_results"),
+    *("annotations_ids", "predictions_model_versions", "predictions_results", "file_upload", "storage_filename"),
+    *("created_at", "updated_at", "updated_by", "avg_lead_time", "draft_exists"),
+)
+OTHERS = ("data.scene", "id", "completed_at", "total_predictions", "annotators", "predictions_score")
+#: First tab of the Data Manager: what people read, without the columns that only programs do.
 TAB: dict[str, Any] = {
     "title": "Chips",
     "type": "list",
     "target": "tasks",
     "hiddenColumns": {
-        "explore": [f"tasks:data.{name}" for name in ("geo", "chip_id")]
-        + [f"tasks:{name}" for name in ("avg_lead_time", "draft_exists", "updated_at", "updated_by", "inner_id")],
-        "labeling": [f"tasks:data.{name}" for name in ("geo", "chip_id", "scene")],
+        "explore": [f"tasks:{name}" for name in HIDDEN],
+        "labeling": [f"tasks:{name}" for name in (*HIDDEN, *OTHERS)],
     },
 }
 
