@@ -3,9 +3,9 @@
 `python -m bench.quality [--worlds kampala,atlanta,slovenia] [--labels 5,10,25,50,100] [--seeds 3] [--out bench-output]`
 
 Tiles of the learning half are annotated whole, in a random order, until there are as many labels as asked for; the
-other half judges. The plain forest is that of scikit-image's gallery: `multiscale_basic_features` and 50 trees. No parameter
-was chosen on a judging half: those of the few-shot head were chosen within the learning half of kampala_a (split once
-more, north against south), thresholds are chosen anew at every fit by cross-validation on the bought labels.
+other half judges. The plain forest is that of scikit-image's gallery: `multiscale_basic_features` and 50 trees. No
+parameter was chosen on a judging half: those of the few-shot head were chosen within the learning half of kampala_a
+(split once more, north against south), thresholds are chosen at every fit by cross-validation on the bought labels.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _basic_features(item: LabelledChip) -> npt.NDArray[np.float32]:
 
     image = np.moveaxis(item.chip.pixels.astype(np.float32), 0, -1)
     found = multiscale_basic_features(
-        image, intensity=True, edges=True, texture=True, sigma_min=1, sigma_max=16, channel_axis=-1, num_workers=1
+        image, intensity=True, edges=True, texture=True, sigma_min=1, sigma_max=16, channel_axis=-1
     )
     return found.reshape(-1, found.shape[-1])
 

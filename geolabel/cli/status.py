@@ -26,6 +26,12 @@ def status(
     console = Console()
     for table in _tables(settings, seen):
         console.print(table)
+    if seen.queues is not None:
+        from geolabel.pipeline.progress import queue_report, report_lines
+        from geolabel.services import Services
+
+        for line in report_lines(queue_report(Services(settings))):
+            console.print(line, highlight=False)
 
 
 def _tables(settings: Settings, seen: Status) -> list[Table]:

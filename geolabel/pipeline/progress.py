@@ -103,3 +103,19 @@ def _row(job: JobStatus) -> dict[str, Any]:
         "message": str(job.progress.get("message") or ""),
         "since": since[:19].replace("T", " "),
     }
+
+
+def report_lines(report: dict[str, Any]) -> list[str]:
+    """Return a report of `queue_report` as lines for a terminal: what is pending, what runs, what failed and why."""
+    if report["problem"]:
+        return [str(report["problem"])]
+    tasks, jobs = report["tasks"], report["jobs"]
+    waiting = f"{tasks['pending']} tasks wait for a prediction, {tasks['failed']} failed"
+    lines = [f"{waiting}; jobs: {jobs['queued']} queued, {jobs['started']} running, {jobs['failed']} failed"]
+    for job in report["job_list"]:
+        if job["state"] == "started":
+            share = f"{job['done']} of {job['total']}" if job["total"] else str(job["done"])
+            lines.append(f"running: {job['title']} of project {job['project']}: {share} {job['message']}")
+        elif job["state"] == "failed":
+            lines.append(f"failed: {job['title']} of project {job['project']}: {job['error']}")
+    return lines
