@@ -90,6 +90,14 @@ class PredictSettings(Group):
     device: str = Field("auto", description="torch device: auto, cpu, cuda, cuda:1, mps.")
     inline_tasks: int = Field(64, ge=0, description="Tasks that /predict tries to answer itself before it queues.")
     inline_s: float = Field(40.0, gt=0, description="Time that /predict takes at most; Label Studio waits 100 s.")
+    interactive: str = Field(
+        "auto",
+        description="What answers clicks: auto, graphcut (no weights), a model of the catalog, or a checkpoint's path.",
+    )
+    embedding_cache_bytes: int = Field(
+        1_000_000_000, ge=0, description="Memory per process for image embeddings of clicks; one takes about 23 MB."
+    )
+    threads: int = Field(0, ge=0, description="Threads of torch in one process. 0: torch decides.")
 
 
 class JobsSettings(Group):
@@ -104,6 +112,23 @@ class JobsSettings(Group):
     workers: int = Field(1, ge=1, description="Processes of the worker pool that `geolabel up` starts.")
 
 
+class LoopSettings(Group):
+    """Active learning: when the queue is ordered anew and when a model learns again."""
+
+    enabled: bool = Field(True, description="Whether annotations lead to training by themselves.")
+    sampler: str = Field("mix", description="Sampler that orders the queue; `geolabel select --list` names all.")
+    retrain_after: int = Field(10, ge=1, description="New or changed annotations after which a project learns again.")
+    retrain_wait_s: float = Field(600.0, gt=0, description="Time after which fewer annotations are learned as well.")
+    rank_wait_s: float = Field(3.0, ge=0, description="Pause in which events are gathered before the queue is ordered.")
+    holdout: float = Field(0.2, ge=0, le=0.5, description="Share of blocks of the map kept apart to judge models.")
+    holdout_block_m: float = Field(0.0, ge=0, description="Width of those blocks, metres. 0: three chips.")
+    rank_most: int = Field(400, ge=1, description="Tasks that the sampler orders; the rest follows by doubt alone.")
+    column_tasks: int = Field(200, ge=0, description="First tasks of the queue that show rank and reason as columns.")
+    clusters: bool = Field(
+        False, description="Also write clusters: Label Studio then serves what each person has seen least, before rank."
+    )
+
+
 class ServerSettings(Group):
     """The ML backend's own HTTP server."""
 
@@ -114,6 +139,10 @@ class ServerSettings(Group):
     )
     basic_auth_user: str = Field("", description="User name that Label Studio must send. Empty: no login is asked.")
     basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that belongs to it.")
+    api_token: SecretStr = Field(
+        SecretStr(""),
+        description="Token that programs may send instead of the login, as `Authorization: Bearer …`, to /v1.",
+    )
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="Value of the header X-GeoLabel-Secret that webhooks must carry."
     )
@@ -154,6 +183,7 @@ class Settings(BaseSettings):
     chips: ChipsSettings = Field(default_factory=ChipsSettings)
     predict: PredictSettings = Field(default_factory=PredictSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
+    loop: LoopSettings = Field(default_factory=LoopSettings)
     server: ServerSettings = Field(default_factory=ServerSettings)
     local: LocalSettings = Field(default_factory=LocalSettings)
 

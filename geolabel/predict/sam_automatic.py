@@ -1,8 +1,8 @@
 """Automatic masks: a grid of clicks on one embedding, filtered and made unique, as SAM's own generators do, faster.
 
 What is saved: the embedding is computed once; the predicted quality is known before a mask is made, so that masks
-below the threshold are never upscaled; the stability is bounded at low resolution before it is computed exactly; boxes and
-duplicates come from all masks at once; run lengths are written for the masks that are left, at the very end.
+below the threshold are never upscaled; the stability is bounded at low resolution before it is computed exactly; boxes
+and duplicates come from all masks at once; run lengths are written for the masks that are left, at the very end.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def automatic_masks(
     points = grid_points(settings.points_per_side, width, height)
     batch = settings.batch or (256 if model.device.type == "cuda" else 4)
     steps = [points[i : i + batch] for i in range(0, len(points), batch)]
-    found = [part for step in steps for part in halving([step], 1, lambda s: [_step(model, image, size, s[0], settings)])]
+    found = halving(steps, 1, lambda some: [_step(model, image, size, step, settings) for step in some])
     logits = torch.cat([f[0] for f in found])
     scores = torch.cat([f[1] for f in found])
     if not len(scores):

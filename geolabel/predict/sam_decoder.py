@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
-
-Tensor = torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,9 +242,7 @@ class SamDecoder:
                 taken = self._t2i[number].tokens_to_image(queries + tokens, keys)
             queries = layer.norm2(queries + taken)
             queries = layer.norm3(queries + layer.mlp(queries))
-            given = self._i2t[number].image_to_tokens(
-                keys, queries + tokens, queries, image.first_q if first else None
-            )
+            given = self._i2t[number].image_to_tokens(keys, queries + tokens, queries, image.first_q if first else None)
             keys = layer.norm4(given)
         taken = self._final.tokens_to_image(queries + tokens, keys)
         return transformer.norm_final_attn(queries + taken), keys

@@ -186,9 +186,7 @@ class SamModel:
             for rgb, (image, fine) in zip(images, found, strict=True)
         ]
 
-    def _encode(
-        self, images: Sequence[Rgb]
-    ) -> list[tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]]:
+    def _encode(self, images: Sequence[Rgb]) -> list[tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]]:
         planes = torch.stack([self._plane(rgb) for rgb in images])
         with self.running():
             if self.architecture.family == "sam1":
@@ -292,9 +290,7 @@ def _half(x: torch.Tensor) -> torch.Tensor:
     return x.to("cpu", torch.float16).contiguous()
 
 
-def halving(
-    items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], list[Result]]
-) -> list[Result]:
+def halving(items: Sequence[Item], batch: int, run: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
     """Run a function over batches; when one does not fit into memory, go on with batches half as large.
 
     Raises:
