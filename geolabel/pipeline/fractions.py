@@ -46,13 +46,20 @@ def look_at_chips(
     """Find fractions and failures, and mark chips that miss a threshold; `states` and `reasons` are changed in place.
 
     Scenes up to 100 Mpx on local disk are read chip by chip, so that fractions are exact and every unreadable chip is
-    known; larger and remote ones (unless `read` is "all") get fractions from one look at the whole at 4096 px an edge.
+    known, and so is any scene that is damaged; larger and remote ones (unless `read` is "all") get fractions from one look at the whole at 4096 px an edge.
     """
     from geolabel.raster.footprint import fractions_from_overview
 
     out = Looked()
-    exact = asked.read == "all" or (
-        asked.read == "auto" and scene.georef.width * scene.georef.height <= _READ_ALL_PX and not is_remote(scene.uri)
+    damaged = bool(scene.properties.get("damaged"))
+    exact = (
+        asked.read == "all"
+        or damaged
+        or (
+            asked.read == "auto"
+            and scene.georef.width * scene.georef.height <= _READ_ALL_PX
+            and not is_remote(scene.uri)
+        )
     )
     need_masks = bool(asked.qa or asked.mask_predictor)
     if exact:

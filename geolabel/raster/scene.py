@@ -110,7 +110,7 @@ def open_scene(uri: str, options: OpenOptions | None = None, *, roots: tuple[str
 
 def _unreadable(uri: str, error: GeoLabelError) -> ValidationIssue:
     suffix = PurePosixPath(urlsplit(uri).path).suffix.lower()
-    if suffix in (".geojson", ".gpkg", ".shp", ".json", ".csv", ".xml", ".txt") and "recogni" in error.message:
+    if suffix in (".geojson", ".gpkg", ".shp", ".json", ".csv", ".xml", ".txt", ".npy") and "recogni" in error.message:
         return checks.issue("RAS022", Severity.ERROR, f"{uri} is no raster that can be read ({suffix} file)")
     fix = Fix(name="check_file", summary="check the address, its permissions, and that the file is whole")
     return checks.issue("RAS001", Severity.ERROR, error.message, fix)
@@ -222,6 +222,7 @@ def _register(blank: Scene, raster: Raster, asked: OpenOptions, etag: str, known
                 failed=taken.failed, parts=taken.parts,
             )
         )  # fmt: skip
+        scene = replace(scene, properties={**properties, "damaged": True})
         if whole:
             return Opened(scene=None, issues=tuple(issues), header=facts)
     issues += checks.check_pixels(header, taken.array, taken.mask)
