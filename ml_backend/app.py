@@ -12,10 +12,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geolabel import __version__
-from geolabel.errors import InputError
 from geolabel.services import Services
 from ml_backend import errors, jobs_api, labelstudio, webhook
-from ml_backend.auth import require_login
+from ml_backend.auth import require_login, require_login_or_token
 
 #: Routers of other subjects: module -> whether the backend's login is asked (chip images carry signatures instead).
 _MORE: dict[str, bool] = {
@@ -40,7 +39,8 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            await errors.too_large(int(declared), self._max_bytes)(scope, receive, send)
+            refusal = errors.answer(errors.too_large(self._max_bytes, int(declared)))
+            await refusal(scope, receive, send)
             return
         seen = 0
 
@@ -49,7 +49,7 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
-                raise InputError(f"the body is over {self._max_bytes} bytes; send less in one request")
+                raise errors.too_large(self._max_bytes)
             return message
 
         await self._app(scope, counted, send)
@@ -73,7 +73,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     for name, guarded in _MORE.items():
         if find_spec(name) is not None:
             app.include_router(importlib.import_module(name).router, dependencies=login if guarded else [])
-    app.include_router(jobs_api.router, dependencies=login)
+    app.include_router(jobs_api.router, dependencies=[Depends(require_login_or_token)])
 
     @app.get("/health", tags=["label-studio"])
     @app.get("/", include_in_schema=False)

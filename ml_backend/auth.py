@@ -42,6 +42,21 @@ def require_login(request: Request) -> None:
         )
 
 
+def require_login_or_token(request: Request) -> None:
+    """Let a program with the API token of the settings in; everyone else needs the Basic login.
+
+    Raises:
+        AuthError: neither is right.
+    """
+    expected = _services(request).settings.server.api_token.get_secret_value()
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        if expected and hmac.compare_digest(given.strip().encode(), expected.encode()):
+            return
+        raise AuthError("the API token is wrong; it must be that of GEOLABEL_SERVER__API_TOKEN")
+    require_login(request)
+
+
 def require_secret(request: Request) -> None:
     """Refuse a webhook without the secret header; with no secret set, all are refused but from this machine.
 

@@ -9,9 +9,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from geolabel.errors import GeoLabelError
+from geolabel.errors import GeoLabelError, InputError
 
 _log = logging.getLogger("geolabel.backend")
+
+
+class TooLargeError(InputError):
+    """A body is over the limit."""
+
+    code = "too_large"
+    status = 413
 
 
 def answer(error: GeoLabelError) -> JSONResponse:
@@ -54,7 +61,7 @@ def install(app: FastAPI) -> None:
         return JSONResponse({"code": "internal", "message": message, "hint": ""}, status_code=500)
 
 
-def too_large(size_bytes: int, limit_bytes: int) -> JSONResponse:
-    """Return the answer to a body over the limit."""
-    message = f"the body has {size_bytes} bytes; at most {limit_bytes} are read (GEOLABEL_SERVER__BODY_MAX_BYTES)"
-    return JSONResponse({"code": "too_large", "message": message, "hint": ""}, status_code=413)
+def too_large(limit_bytes: int, size_bytes: int | None = None) -> TooLargeError:
+    """Return the error of a body over the limit, its size where it was told."""
+    size = f"{size_bytes} bytes" if size_bytes is not None else "too many bytes"
+    return TooLargeError(f"the body has {size}; at most {limit_bytes} are read (GEOLABEL_SERVER__BODY_MAX_BYTES)")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from redis.exceptions import RedisError
 from rq import get_current_job
 from rq.job import Job
 
@@ -32,7 +33,11 @@ class Progress:
         if self._job is None:
             return
         self._job.meta["progress"] = {"done": done, "total": total, "message": message}
-        self._job.save_meta()
+        try:
+            self._job.save_meta()
+        except RedisError as error:
+            # The work itself needs no Redis: a moment without it costs a figure on a page, not the job.
+            _log.warning("progress of job %s not written: %s", self._job.id, type(error).__name__)
 
 
 def job(body: Body) -> Callable[[Payload], dict[str, Any]]:

@@ -14,11 +14,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
-from geolabel.adapters.jobs import Jobs
-from geolabel.errors import GeoLabelError
+from geolabel.adapters.jobs import QUEUES, Jobs
+from geolabel.errors import ConfigError, GeoLabelError
 from geolabel.services import Services
 from geolabel.settings import load_settings
 from workers.orphans import requeue_orphans
@@ -39,8 +40,8 @@ class _Slot:
     started: float = 0.0
 
 
-def work(name: str, queues: tuple[str, ...], warm: bool, level: str) -> None:
-    """Run one worker until it is told to stop (the body of a child process)."""
+def work(name: str, queues: tuple[str, ...], warm: bool, burst: bool, level: str) -> None:
+    """Run one worker until it is told to stop, or nothing waits any more (the body of a child process)."""
     from rq import SimpleWorker, Worker
     from rq.serializers import JSONSerializer
 
@@ -56,7 +57,7 @@ def work(name: str, queues: tuple[str, ...], warm: bool, level: str) -> None:
         job_monitoring_interval=5,
         maintenance_interval=30,
     )
-    worker.work(with_scheduler=not warm, logging_level=level)
+    worker.work(burst=burst, with_scheduler=not warm, logging_level=level)
 
 
 def _end_with_parent(parent: int) -> None:
@@ -73,16 +74,21 @@ class Pool:
         forking: Number of forking workers.
         warm: Whether one warm worker serves the model queue; else the forking ones serve it as well.
         level: Log level.
+        queues: The only queues that are served.
+        burst: Whether workers end, and the pool with them, when nothing waits any more.
     """
 
-    def __init__(self, *, forking: int, warm: bool, level: str) -> None:
+    def __init__(
+        self, *, forking: int, warm: bool, level: str, queues: Sequence[str] = ALL_QUEUES, burst: bool = False
+    ) -> None:
         self._level = level
+        self._burst = burst
         self._stop = threading.Event()
-        self._slots = [
-            _Slot(name=f"worker{n}", queues=FORK_QUEUES if warm else ALL_QUEUES, warm=False) for n in range(forking)
-        ]
-        if warm:
-            self._slots.append(_Slot(name="warm", queues=WARM_QUEUES, warm=True))
+        forked = tuple(name for name in (FORK_QUEUES if warm else ALL_QUEUES) if name in queues)
+        kept_warm = tuple(name for name in WARM_QUEUES if name in queues) if warm else ()
+        self._slots = [_Slot(name=f"worker{n}", queues=forked, warm=False) for n in range(forking if forked else 0)]
+        if kept_warm and ("model" in queues or not forked):
+            self._slots.append(_Slot(name="warm", queues=kept_warm, warm=True))
 
     def run(self, jobs: Jobs, *, reconcile_s: float) -> int:
         """Start all workers, restart what dies, until SIGINT or SIGTERM; then stop them and return 0."""
@@ -93,11 +99,15 @@ class Pool:
         while not self._stop.is_set():
             for slot in self._slots:
                 if slot.process is None or not slot.process.is_alive():
+                    if slot.process is not None and self._burst:
+                        continue
                     if slot.process is not None:
                         _log.warning("%s ended with status %s; it is started again", slot.name, slot.process.exitcode)
                         self._stop.wait(_RESTART_S)
                     self._start(slot, context, jobs)
-            if reconcile_s > 0 and time.monotonic() >= next_reconcile:
+            if self._burst and not any(slot.process and slot.process.is_alive() for slot in self._slots):
+                break
+            if reconcile_s > 0 and not self._burst and time.monotonic() >= next_reconcile:
                 next_reconcile = time.monotonic() + reconcile_s
                 self._reconcile(jobs)
             self._stop.wait(0.5)
@@ -111,7 +121,8 @@ class Pool:
             requeue_orphans(jobs)
         except GeoLabelError as error:
             _log.warning("%s", error.message)
-        process = context.Process(target=work, args=(slot.name, slot.queues, slot.warm, self._level), name=slot.name)
+        arguments = (slot.name, slot.queues, slot.warm, self._burst, self._level)
+        process = context.Process(target=work, args=arguments, name=slot.name)
         process.start()
         slot.process, slot.started = process, time.monotonic()
         _log.info("%s started as process %s for %s", slot.name, process.pid, ", ".join(slot.queues))
@@ -139,11 +150,21 @@ def _set_logging(level: str) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
 
 
+def _queues(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    unknown = [name for name in names if name not in QUEUES]
+    if unknown:
+        raise ConfigError(f"there is no queue {', '.join(unknown)}; there are {', '.join(QUEUES)}")
+    return names or ALL_QUEUES
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the pool; the command line of `python -m workers.run`."""
     parser = argparse.ArgumentParser(prog="workers.run", description="Run GeoLabel's workers.")
     parser.add_argument("--workers", type=int, default=None, help="forking workers (default: the setting jobs.workers)")
     parser.add_argument("--no-warm", action="store_true", help="no warm process; the forking workers take all queues")
+    parser.add_argument("--queues", default="", help=f"names with commas, of {', '.join(ALL_QUEUES)} (default: all)")
+    parser.add_argument("--burst", action="store_true", help="stop when nothing waits any more")
     options = parser.parse_args(argv)
     try:
         settings = load_settings()
@@ -152,7 +173,11 @@ def main(argv: list[str] | None = None) -> int:
         services.jobs.ping()
         services.store.exists("scenes")
         pool = Pool(
-            forking=options.workers or settings.jobs.workers, warm=not options.no_warm, level=settings.log_level
+            forking=options.workers or settings.jobs.workers,
+            warm=not options.no_warm,
+            level=settings.log_level,
+            queues=_queues(options.queues),
+            burst=options.burst,
         )
         return pool.run(services.jobs, reconcile_s=settings.jobs.reconcile_s)
     except GeoLabelError as error:

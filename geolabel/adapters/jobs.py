@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,8 +78,13 @@ class Jobs:
     def connection(self) -> redis.Redis:
         """The Redis client."""
         import redis as redis_package
+        from redis.backoff import ExponentialBackoff
+        from redis.retry import Retry
 
-        return redis_package.Redis.from_url(self._url, socket_connect_timeout=3, health_check_interval=30)
+        # Label Studio waits one second for an answer to a webhook: whether Redis is there must be known well before.
+        return redis_package.Redis.from_url(
+            self._url, socket_connect_timeout=3, health_check_interval=30, retry=Retry(ExponentialBackoff(0.2, 0.05), 1)
+        )
 
     def ping(self) -> None:
         """Raise QueueError when Redis does not answer."""
@@ -217,6 +223,13 @@ class Jobs:
                     "scheduled": queue.scheduled_job_registry.count,
                 }
             return out
+
+    def workers(self) -> builtins.list[str]:
+        """Return the names of the worker processes that Redis knows."""
+        from rq import Worker
+
+        with self._guard():
+            return sorted(worker.name for worker in Worker.all(connection=self.connection))
 
     def cancel(self, job_id: str) -> JobStatus:
         """Take a waiting job out of its queue, or stop a running one."""

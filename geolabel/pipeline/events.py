@@ -16,7 +16,10 @@ from geolabel.services import Services
 EVENT_JOB = "workers.jobs_loop.process_event"
 TRAIN_JOB = "workers.jobs_loop.train"
 START_TRAINING = "START_TRAINING"
+#: How long an event is known again. Without times in it, the same text may be news: ids are used again, and a project
+#: changes many times; then only an immediate repeat is taken for the same.
 _SEEN_TTL_S = 86_400
+_SEEN_TTL_UNDATED_S = 5
 _SPOOL = "events.jsonl"
 
 
@@ -35,21 +38,25 @@ def read_event(body: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"event {action} names no project; it must carry project.id")
     annotations = [a for a in _many(body.get("annotation")) + _many(body.get("annotations")) if "id" in a]
     tasks = [t for t in _many(body.get("task")) + _many(body.get("tasks")) if "id" in t]
-    task_ids = {int(t["id"]) for t in tasks} | {int(a["task"]) for a in annotations if a.get("task")}
+    try:
+        task_ids = {int(t["id"]) for t in tasks} | {int(a["task"]) for a in annotations if a.get("task")}
+        annotation_ids = [int(a["id"]) for a in annotations]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"event {action} has an id that is no number ({error})") from error
     return {
         "action": action,
         "project": int(str(project_id).split(".")[0]),
         "tasks": sorted(task_ids),
         "annotations": [
             {
-                "id": int(a["id"]),
+                "id": number,
                 "task": a.get("task"),
                 "updated_at": a.get("updated_at"),
                 "completed_by": _id_of(a.get("completed_by")),
                 "was_cancelled": bool(a.get("was_cancelled", False)),
                 "regions": len(a["result"]) if isinstance(a.get("result"), list) else None,
             }
-            for a in annotations
+            for number, a in zip(annotation_ids, annotations, strict=True)
         ],
     }
 
@@ -92,7 +99,8 @@ def _queue(services: Services, event: Mapping[str, Any]) -> dict[str, Any]:
         job = services.jobs.enqueue(TRAIN_JOB, {"project": event["project"]}, queue="model")
         return {"status": "queued", "job": job.id}
     key = event_key(event)
-    if not services.jobs.first_time(f"event:{key}", ttl_s=_SEEN_TTL_S):
+    dated = bool(event["annotations"]) and all(item["updated_at"] for item in event["annotations"])
+    if not services.jobs.first_time(f"event:{key}", ttl_s=_SEEN_TTL_S if dated else _SEEN_TTL_UNDATED_S):
         return {"status": "duplicate", "job": f"event-{key}"}
     try:
         job = services.jobs.enqueue(EVENT_JOB, event, queue="fast", job_id=f"event-{key}")

@@ -11,16 +11,17 @@ from geolabel.services import Services
 
 #: verb -> (job function, queue, fields that the payload must have)
 REQUESTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "ingest": ("workers.jobs_ingest.ingest", "cpu", ("uri",)),
+    "ingest": ("workers.jobs_ingest.ingest", "cpu", ("uris",)),
+    "prerender": ("workers.jobs_ingest.prerender", "cpu", ("scene", "plan")),
     "prelabel": ("workers.jobs_predict.prelabel", "model", ("project",)),
     "calibrate": ("workers.jobs_predict.calibrate", "cpu", ("project",)),
     "fit": ("workers.jobs_predict.fit", "model", ("project",)),
-    "embed": ("workers.jobs_embed.embed", "model", ("project",)),
+    "embed": ("workers.jobs_models.embed", "model", ("project",)),
     "select": ("workers.jobs_loop.select", "cpu", ("project",)),
+    "refresh": ("workers.jobs_loop.refresh", "model", ("project",)),
     "train": ("workers.jobs_loop.train", "model", ("project",)),
     "reconcile": ("workers.jobs_loop.reconcile", "cpu", ()),
-    "exports": ("workers.jobs_export.export", "export", ("project",)),
-    "validate": ("workers.jobs_export.validate", "export", ("project",)),
+    "exports": ("workers.jobs_export.export", "export", ()),
     "probe": ("workers.jobs.probe", "fast", ()),
 }
 
