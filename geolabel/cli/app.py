@@ -44,7 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("geolabel.cli.export:export", "Write a project's labels, georeferenced."),
     "import": ("geolabel.cli.import_:import_", "Bring existing labels in as predictions or annotations."),
     "formats": ("geolabel.cli.formats:formats", "List export formats and what each can carry."),
-    "versions": ("geolabel.cli.versions:app", "List, compare and rebuild dataset versions."),
+    "dataset": ("geolabel.cli.dataset:app", "List, compare, verify and rebuild dataset versions."),
     "jobs": ("geolabel.cli.jobs:jobs", "List jobs and watch one."),
     "configs": ("geolabel.cli.configs:app", "List, build and check label templates."),
     "serve": ("geolabel.cli.serve:serve", "Run the ML backend's server."),

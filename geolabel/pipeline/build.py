@@ -18,7 +18,7 @@ from geolabel.core.manifest import FileEntry, FileKind, Recipe
 from geolabel.core.placing import crs_of
 from geolabel.core.taxonomy import LabelClass, Taxonomy
 from geolabel.errors import AdapterError, InputError
-from geolabel.formats.contract import Format, PixelSource, WriteOptions
+from geolabel.formats.contract import Format, PixelSource, WriteOptions, count_classes
 from geolabel.formats.registry import get_formats
 from geolabel.formats.traits import Traits, losses, measure
 from geolabel.pipeline import assembly
@@ -63,6 +63,8 @@ class Built:
         crs: CRS operations.
         scenes: Facts of the scenes, for the inputs of the version.
         taxonomy: Of the records.
+        dataset: What was written; its streams last as long as the folder of spools.
+        by_scene: Objects by scene index and class id.
     """
 
     counts: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +74,8 @@ class Built:
     crs: list[dict[str, Any]] = field(default_factory=list)
     scenes: dict[str, Any] = field(default_factory=dict)
     taxonomy: Taxonomy | None = None
+    dataset: Dataset | None = None
+    by_scene: dict[int, dict[int, int]] = field(default_factory=dict)
 
 
 def build(
@@ -115,6 +119,8 @@ def build(
             _write(form, dataset, folder / "data" / form.spec.name, recipe, pixels, built, (parts, objects), verify)
     except OSError as error:
         raise AdapterError(f"a file of the export could not be written: {error}") from error
+    built.dataset = dataset
+    built.by_scene = _by_scene(dataset)
     built.crs = crs_operations(dataset, recipe, formats)
     built.report = {
         "counts": built.counts,
@@ -163,6 +169,11 @@ def _dataset(
         objects=objects,
         attributes=found.attributes,
     )
+
+
+def open_dataset(snapshot: Path, inputs: Inputs, work: Path) -> Dataset:
+    """Return the dataset of a snapshot and inputs, its streams kept below `work`; nothing is written elsewhere."""
+    return _dataset(snapshot, inputs, work, None, Built(taxonomy=inputs.taxonomy))
 
 
 def _image_key(config: str) -> str:
@@ -230,6 +241,14 @@ def _write(
         built.report.setdefault("read_back", {})[name] = checked.to_json()
         if checked.problems:
             raise InputError(f"what was written differs from what went in: {'; '.join(checked.problems)}")
+
+
+def _by_scene(dataset: Dataset) -> dict[int, dict[int, int]]:
+    out: dict[int, dict[int, int]] = {}
+    for batch in dataset.objects():
+        for frame in np.unique(batch.frame).tolist():
+            count_classes(out.setdefault(frame, {}), batch.class_id[batch.frame == frame])
+    return out
 
 
 def class_balance(dataset: Dataset, parts: Traits, objects: Traits) -> list[dict[str, Any]]:

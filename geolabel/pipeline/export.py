@@ -16,7 +16,7 @@ import numpy.typing as npt
 import orjson
 
 from geolabel import __version__
-from geolabel.core.dataset import ImageRef
+from geolabel.core.dataset import ImageRef, SceneRef
 from geolabel.core.ids import canonical_json, digest
 from geolabel.core.manifest import Manifest, Recipe
 from geolabel.core.scene import Chip, Scene
@@ -25,7 +25,8 @@ from geolabel.errors import AdapterError, InputError, NotFoundError
 from geolabel.formats.contract import PixelSource
 from geolabel.labelstudio.config import LabelConfig
 from geolabel.pipeline import versions
-from geolabel.pipeline.build import Inputs, Progress, build, list_files, stable_taxonomy, write_json
+from geolabel.pipeline.build import Built, Inputs, Progress, build, list_files, stable_taxonomy, write_json
+from geolabel.pipeline.catalogue import croissant, stac_collection, stac_item
 from geolabel.pipeline.snapshot import Snapshot, keep_snapshot, snapshot_of_file, take_snapshot
 from geolabel.services import Services
 
@@ -194,7 +195,7 @@ def make_version(
                 files=(),
                 number=before[-1].number + 1 if before else 1,
             )
-            _catalogues(folder, manifest, versions.with_files(manifest, list_files(folder, versions.KINDS)))
+            _catalogues(folder, versions.with_files(manifest, list_files(folder, versions.KINDS)), built)
             manifest = versions.with_files(manifest, list_files(folder, versions.KINDS))
         except OSError as error:
             raise AdapterError(f"a file of the export could not be written: {error}") from error
@@ -213,9 +214,20 @@ def _with_scenes(inputs: Inputs, scenes: Mapping[str, Any]) -> Inputs:
     )
 
 
-def _catalogues(folder: Path, manifest: Manifest, listed: Manifest) -> None:
+def _catalogues(folder: Path, manifest: Manifest, built: Built) -> None:
     """Write STAC and Croissant beside the data."""
-    del folder, manifest, listed
+    dataset = built.dataset
+    if dataset is None:
+        return
+    data = [entry for entry in manifest.files if entry.kind == "data"]
+    scenes: list[SceneRef | None] = [*dataset.scenes] or [None]
+    items = [
+        stac_item(scene, dataset, manifest, data, built.by_scene.get(number, {})) for number, scene in enumerate(scenes)
+    ]
+    for item in items:
+        write_json(folder / "stac" / f"{item['id']}.json", item)
+    write_json(folder / "stac" / "collection.json", stac_collection(dataset, manifest, items))
+    write_json(folder / "croissant.json", croissant(dataset, manifest))
 
 
 def _scene_lookup(services: Services) -> Callable[[str], Mapping[str, Any] | None]:

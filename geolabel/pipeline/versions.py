@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 from geolabel.core.manifest import FileEntry, FileKind, Manifest, Recipe
 from geolabel.core.taxonomy import Taxonomy
 from geolabel.errors import AdapterError, InputError, NotFoundError
-from geolabel.pipeline.build import Inputs, Progress, build, list_files, write_json
+from geolabel.pipeline.build import Inputs, Progress, build, hash_file, list_files, write_json
 from geolabel.services import Services
 
 KINDS: Mapping[str, FileKind] = {"data": "data", "inputs": "input"}
@@ -157,7 +156,7 @@ def verify(services: Services, project: str, version: str = "") -> Verdict:
     changed = []
     for path in sorted(present & set(listed)):
         with services.store.local_path(f"{key}/{path}") as file:
-            if _sha256(file) != listed[path].sha256:
+            if hash_file(file) != listed[path].sha256:
                 changed.append(path)
     snapshot = manifest.snapshot["key"]
     missing = sorted(set(listed) - present) + ([] if services.store.exists(snapshot) else [snapshot])
@@ -168,11 +167,6 @@ def verify(services: Services, project: str, version: str = "") -> Verdict:
         changed=tuple(changed),
         extra=tuple(sorted(present - set(listed))),
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def rebuild(
