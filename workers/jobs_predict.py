@@ -24,15 +24,20 @@ def prelabel(services: Services, payload: Payload, progress: Progress) -> dict[s
     """Predict tasks and import the predictions: {"project", "tasks"?, "claimed"?, "refit"?, "columns"?}."""
     from geolabel.pipeline.prelabel import prelabel as run
 
+    project = clean_project_id(payload.get("project"))
     result = run(
         services,
-        clean_project_id(payload.get("project")),
+        project,
         _task_ids(payload),
         claimed=bool(payload.get("claimed")),
-        columns=bool(payload.get("columns", True)),
+        columns=False,
         refit=bool(payload.get("refit")),
         report=progress,
     )
+    if payload.get("columns", True) and result.answered:
+        # A job of its own: it takes a request a task, and the next predictions must not wait for it.
+        rest = {"project": project, "version": result.version, "tasks": result.answered}
+        services.jobs.enqueue("workers.jobs_predict.route_columns", rest, queue="cpu")
     return result.to_json()
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from geolabel.adapters.claims import QUEUED_S, Claims
 from geolabel.core.ids import new_region_id
-from geolabel.errors import GeoLabelError, InputError, LabelStudioError, QueueError
-from geolabel.labelstudio.task import chip_of_task, task_data
+from geolabel.errors import InputError, LabelStudioError, QueueError
+from geolabel.labelstudio.task import chip_of_task
 from geolabel.pipeline.answers import Answer, Neighbours, predict_batch, record_answers
 from geolabel.pipeline.chain import ProjectView, open_project
+from geolabel.pipeline.columns import route_columns, write_recorded
 from geolabel.pipeline.labels import project_config, tasks_by_id
 from geolabel.pipeline.models import active_version, fit_project
 from geolabel.services import Services
@@ -36,6 +36,7 @@ class PrelabelResult:
         skipped: Tasks that had a prediction of this version, or that somebody else is answering.
         routes: Answers per route.
         failed: Sentence by task id.
+        answered: Tasks that this run answered, in order.
         reason: Why nothing could be predicted, or "".
     """
 
@@ -47,6 +48,7 @@ class PrelabelResult:
     losses: int = 0
     routes: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
+    answered: list[int] = field(default_factory=list)
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -104,10 +106,13 @@ def prelabel(
         for key in list(neighbours)[:-_KEEP_NEIGHBOURS]:
             del neighbours[key]
         if len(waiting) >= _IMPORT_EVERY:
-            _import(services, view, claims, waiting, result, columns=columns)
+            _import(services, view, claims, waiting, result)
             waiting = []
-    _import(services, view, claims, waiting, result, columns=columns)
+    _import(services, view, claims, waiting, result)
     tell(done, total or done, "stored")
+    # Columns come last: people wait for predictions, and Label Studio takes a request for every task's columns.
+    if columns:
+        write_recorded(services, project_id, view.version, result.answered)
     return result
 
 
@@ -168,8 +173,6 @@ def _import(
     claims: Claims,
     waiting: Sequence[tuple[Mapping[str, Any], Answer]],
     result: PrelabelResult,
-    *,
-    columns: bool,
 ) -> None:
     if not waiting:
         return
@@ -196,8 +199,7 @@ def _import(
     record_answers(services, view, answers)
     _quietly(claims.hold, [a.task_id for _, a in good], f"stored:{view.version}", _STORED_S)
     _quietly(claims.release, [a.task_id for a in answers if a.error])
-    if columns:
-        write_columns(services, [(task, answer) for task, answer in waiting])
+    result.answered += [a.task_id for a in answers]
 
 
 def _import_rows(services: Services, project_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -218,27 +220,6 @@ def _post(services: Services, row: Mapping[str, Any]) -> None:
     existing = services.labelstudio.predictions(int(row["task"]))
     if not any(p.get("model_version") == row["model_version"] for p in existing):
         services.labelstudio.post_prediction(row)
-
-
-def write_columns(services: Services, pairs: Sequence[tuple[Mapping[str, Any], Answer]]) -> int:
-    """Write route, step and reason of answers into their tasks; returns how many were written.
-
-    A task that changed meanwhile or is gone is left as it is: the columns are a convenience, the prediction is stored.
-    """
-
-    def write(pair: tuple[Mapping[str, Any], Answer]) -> bool:
-        task, answer = pair
-        try:
-            data = dict(task_data(task))
-            wanted = {"route": answer.route, "route_step": answer.step, "route_reason": answer.reason[:300]}
-            if any(data.get(key) != value for key, value in wanted.items()):
-                services.labelstudio.update_task(answer.task_id, {**data, **wanted})
-        except GeoLabelError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        return sum(pool.map(write, pairs))
 
 
 def _quietly(call: Callable[..., None], *arguments: Any) -> None:
@@ -279,12 +260,7 @@ def attach_predictions(
             result.regions += len(answer.item["result"])
             result.imported += 1
             task["predictions"] = [answer.item]
-            task["data"] = {
-                **task["data"],
-                "route": answer.route,
-                "route_step": answer.step,
-                "route_reason": answer.reason[:300],
-            }
+            task["data"] = {**task["data"], **route_columns(answer.route, answer.step, answer.reason)}
     return out, result
 
 
