@@ -123,7 +123,7 @@ class LoopSettings(Group):
     holdout: float = Field(0.2, ge=0, le=0.5, description="Share of blocks of the map kept apart to judge models.")
     holdout_block_m: float = Field(0.0, ge=0, description="Width of those blocks, metres. 0: three chips.")
     rank_most: int = Field(400, ge=1, description="Tasks that the sampler orders; the rest follows by doubt alone.")
-    column_tasks: int = Field(200, ge=0, description="First tasks of the queue that show rank and reason as columns.")
+    column_tasks: int = Field(50, ge=0, description="First tasks of the queue that show rank and reason as columns.")
     clusters: bool = Field(
         False, description="Also write clusters: Label Studio then serves what each person has seen least, before rank."
     )

@@ -170,6 +170,8 @@ def record_answers(services: Services, view: ProjectView, answers: Sequence[Answ
                 "route": a.route,
                 "reason": a.reason,
                 "step": a.step,
+                # The queue's rank takes the place of this score in Label Studio.
+                "score": a.item.get("score"),
                 "regions": len(a.item["result"]),
                 "losses": a.losses,
                 "raw_scores": {key: round(value, 5) for key, value in a.raw_scores.items()},
