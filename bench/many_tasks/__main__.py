@@ -107,7 +107,7 @@ def run(stack: Stack, folder: Path, wanted: int, shots: Path | None) -> dict[str
 
 def _press(town: Town, ids: list[int]) -> float:
     started = time.monotonic()
-    town.stack.services.labelstudio.action(town.project_id, "retrieve_tasks_predictions", included=ids, timeout_s=150.0)
+    town.stack.services.labelstudio.action(town.project_id, "retrieve_tasks_predictions", included=ids, timeout_s=900.0)
     return time.monotonic() - started
 
 
