@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geolabel.core.georef import Georeference, Window
 from geolabel.core.plans import PlanSpec, chip_ids, meets, plan_scene, xyz_georef

@@ -132,7 +132,7 @@ def test_median_and_wrong_sizes() -> None:
 
 def test_qa_bands() -> None:
     """Codes of Landsat QA_PIXEL and Sentinel-2 SCL as their handbooks list them."""
-    landsat = np.array([[21824, 22280, 23888, 21952, 54596]], np.uint16)  # clear, cloud, shadow, water, cirrus
+    landsat = np.array([[21824, 22280, 23888, 21952, 54596]], np.uint16)  # clear, cloud, shadow, water …
     assert masks.qa_pixel(landsat)[0].tolist() == [0, 1, 2, 3, 1]
     scl = np.arange(12, dtype=np.uint8)[None]
     assert masks.scl(scl)[0].tolist() == [0, 0, 0, 2, 0, 0, 3, 0, 1, 1, 1, 0]
