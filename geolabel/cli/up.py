@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from geolabel.cli.status import process_row
-from geolabel.local.first_project import Opened, open_project
+from geolabel.local.first_project import Opened, check_scenes, open_project, template_config
 from geolabel.local.installation import prepare
 from geolabel.local.status import STATE_FILE
 from geolabel.local.supervisor import Supervisor, read_state
@@ -49,6 +49,8 @@ def up(
     installation = prepare()
     check_before(installation)
     settings = installation.settings
+    template_config(template)
+    check_scenes(Services(settings), scene or [])
     supervisor = Supervisor(settings.state_dir / STATE_FILE, say)
     supervisor.facts = {"url": settings.labelstudio.url, "backend": settings.backend_url}
     supervisor.on_signals()

@@ -113,6 +113,22 @@ def open_project(
     )
 
 
+def check_scenes(services: Services, scenes: Sequence[str]) -> None:
+    """Read the headers of scenes, so that a wrong one is said before anything is started.
+
+    Raises:
+        InputError: a scene can't be used.
+        RasterReadError: it can't be read.
+    """
+    if not scenes:
+        return
+    from geolabel.pipeline.ingest_report import IngestOptions
+    from geolabel.pipeline.sources import open_sources
+
+    for source in open_sources(services, scenes, IngestOptions()):
+        source.found.require()
+
+
 def title_of(scenes: Sequence[str]) -> str:
     """Make a project's title from scenes' names, within the length that Label Studio allows."""
     stems = [PurePosixPath(urlsplit(scene).path).stem or scene for scene in scenes] or ["project"]

@@ -20,6 +20,7 @@ BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_S = 60.0  # a child that ran this long has started well; the next failure counts as its first again
 TICK_S = 0.25
 #: Warnings that every start gives and that ask for nothing on one person's machine.
+NOISE = ("cleaning registries", "subscribing to channel", "rq.scheduler", "result is kept for", "pubsub")
 EXPECTED = ("overcommit", "development server", "APPS_NOT_READY", "app initialization", "SECRET_KEY")
 
 Say = Callable[[str, str], None]  # (name of the child or "", line)
@@ -35,7 +36,7 @@ class Watched:
     failures: int = 0
     restart_at: float | None = None
     log_position: int = 0
-    loud: Callable[[str], bool] = field(default=lambda line: True)
+    loud: Callable[[str], bool] = field(default=lambda line: not any(words in line for words in NOISE))
 
     @property
     def state(self) -> str:
@@ -72,8 +73,9 @@ class Supervisor:
         """
         names = set(quiet)
         for child in children:
-            loud = _is_warning if child.name in names else (lambda line: True)
-            one = Watched(child=child, started=time.time(), loud=loud)
+            one = Watched(child=child, started=time.time())
+            if child.name in names:
+                one.loud = _is_warning
             one.log_position = child.log.stat().st_size if child.log.is_file() else 0
             self.watched.append(one)
             child.start()
