@@ -342,7 +342,7 @@ class LabelStudio:
     def update_backend(self, backend_id: int, *, url: str, project: int, **fields: Any) -> dict[str, Any]:
         """Change a backend; without url and project Label Studio answers 500."""
         body = {"url": url, "project": project, **fields}
-        return _object(self.request("PATCH", f"/api/ml/{backend_id}/", body=body))
+        return _object(self.request("PATCH", f"/api/ml/{backend_id}", body=body))
 
     def train(self, backend_id: int) -> None:
         """Press "Start Training"."""

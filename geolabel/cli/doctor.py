@@ -17,10 +17,11 @@ MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/
 
 
 def doctor(
+    project: Annotated[int | None, typer.Option("--project", help="Look at this project only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check every dependency, port, credential and Label Studio setting, and say how to mend each."""
-    findings = list(examine(Services()))
+    findings = list(examine(Services(), project))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

@@ -46,8 +46,13 @@ class Finding:
     mend: str = ""
 
 
-def examine(services: Services) -> Iterator[Finding]:
-    """Run every check; a check that fails itself is a finding as well."""
+def examine(services: Services, project_id: int | None = None) -> Iterator[Finding]:
+    """Run every check; a check that fails itself is a finding as well.
+
+    Args:
+        services: What is looked at.
+        project_id: Look at this project only, not at all.
+    """
     settings = services.settings
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
@@ -56,7 +61,7 @@ def examine(services: Services) -> Iterator[Finding]:
         lambda: _redis(settings),
         lambda: _workers(settings),
         lambda: _backend(settings),
-        lambda: _label_studio(settings),
+        lambda: _label_studio(settings, project_id),
     ]
     for check in checks:
         try:
@@ -203,7 +208,7 @@ def _backend(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _label_studio(settings: Settings) -> Iterator[Finding]:
+def _label_studio(settings: Settings, project_id: int | None) -> Iterator[Finding]:
     url = settings.labelstudio.url
     with LabelStudioProbe(url, settings.labelstudio.api_key.get_secret_value()) as probe:
         answered = probe.version()
@@ -219,6 +224,8 @@ def _label_studio(settings: Settings) -> Iterator[Finding]:
         yield Finding(what="login", level="ok", found=f"as {probe.email}")
         projects = probe.list("/api/projects/?page_size=100")
         for project in projects:
+            if project_id not in {None, project["id"]}:
+                continue
             yield from _project(settings, probe, project)
 
 
