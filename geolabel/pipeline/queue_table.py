@@ -56,7 +56,12 @@ class QueueTask:
 
     @property
     def open(self) -> bool:
-        """Whether Label Studio may still serve it."""
+        """Whether Label Studio may still serve it.
+
+        Its own flag lags behind when a project is deleted meanwhile (its signals are off then), so annotations count.
+        """
+        if self.annotated and int(self.task.get("overlap") or 1) <= 1:
+            return False
         return not self.task.get("is_labeled")
 
 

@@ -44,5 +44,6 @@ def refresh_project(
     still_open.sort(key=lambda task_id: (rank.get(task_id, len(rank)), task_id))
     predicted: dict[str, Any] = {}
     if still_open:
-        predicted = prelabel(services, project_id, still_open, columns=False, report=report).to_json()
+        # Claims of a run that was killed would keep its tasks for hours; what is stored already is found without them.
+        predicted = prelabel(services, project_id, still_open, claimed=True, columns=False, report=report).to_json()
     return predicted, rank_project(services, project_id, report=report)

@@ -27,6 +27,8 @@ from geolabel.services import Services
 
 SAMPLING = "Uncertainty sampling"
 _PARALLEL = 3
+#: The same tasks in the same state always give the same queue.
+_SEED = 7
 Report = Callable[[int, int | None, str], None]
 
 
@@ -132,8 +134,7 @@ def _order(
     ordered: list[QueueTask] = []
     if chips:
         candidates, result.unreadable = candidates_of(services, project_id, chips, taxonomy)
-        seed = int(digest("queue", project_id)[:8], 16)
-        found = choose(candidates, services.settings.loop.rank_most, seed)
+        found = choose(candidates, services.settings.loop.rank_most, _SEED)
         for row, why in zip(found.order.tolist(), found.reasons, strict=True):
             ordered.append(chips[row])
             reasons[chips[row].id] = why

@@ -37,6 +37,7 @@ from geolabel.services import Services
 
 #: How much worse on the hold-out still counts as the same: rounding, not a licence.
 TOLERANCE = 1e-6
+_READ_WHOLE = 5000
 Report = Callable[[int, int | None, str], None]
 
 
@@ -91,7 +92,10 @@ def take_snapshot(services: Services, project_id: str, config: LabelConfig) -> S
     taxonomy = config.taxonomy()
     items: list[AnnotatedChip] = []
     annotations: dict[str, str] = {}
-    for task in services.labelstudio.tasks(int(project_id), query=_TOUCHED):
+    # Label Studio's counters miss annotations made while some project is being deleted; small projects are read whole.
+    total = int(services.labelstudio.project(int(project_id)).get("task_number") or 0)
+    query = _TOUCHED if total > _READ_WHOLE else None
+    for task in services.labelstudio.tasks(int(project_id), query=query):
         for annotation in task.get("annotations") or []:
             if isinstance(annotation, Mapping) and "id" in annotation:
                 annotations[str(annotation["id"])] = str(annotation.get("updated_at") or "")

@@ -124,8 +124,10 @@ def paint(path: Path, size: int, seed: int) -> list[tuple[str, shapely.Polygon]]
     return truth
 
 
-def make_loop(stack: Stack, folder: Path, *, size: int = 256, chip: int = 64, seed: int = 1, **project: Any) -> Loop:
-    """Make the scene, register it, and import its chips as tasks of a new project."""
+def make_loop(
+    stack: Stack, folder: Path, *, size: int = 256, chip: int = 64, seed: int = 1, labelled: int = 0, **project: Any
+) -> Loop:
+    """Make the scene, register it, and import its chips as tasks of a new project, the first ones with annotations."""
     services = stack.services
     path = folder / f"loop-town-{seed}-{size}.tif"
     truth = paint(path, size, seed)
@@ -135,15 +137,18 @@ def make_loop(stack: Stack, folder: Path, *, size: int = 256, chip: int = 64, se
     made = services.labelstudio.create_project(f"loop {seed} {size} {time.time_ns() % 10**9}", config.xml, **project)
     project_id = int(made["id"])
     render = scene.render or RenderSpec(bands=(1, 2, 3), rescale=((0.0, 255.0),) * 3)
-    data = []
+    data: list[dict[str, Any]] = []
     for col, row, width, height in plan_windows(size, size, Grid(size_px=chip, overlap=0.125)).tolist():
         window = Window(col=col, row=row, width=width, height=height)
         key = chip_id(scene.id, window, (width, height), render.digest())
         cut = Chip(id=key, scene_id=scene.id, window=window, georef=scene.georef.window(window), render=render)
         data.append({"data": build_task(cut, scene, f"http://127.0.0.1:9/chips/{key}.jpg")})
+    loop = Loop(stack=stack, project_id=project_id, config=config, truth=truth, tasks=dict(enumerate(data)))
+    for number in range(labelled):
+        data[number]["annotations"] = [{"result": loop.result(number)}]
     services.labelstudio.import_tasks(project_id, data)
-    tasks = {int(task["id"]): task for task in services.labelstudio.tasks(project_id)}
-    return Loop(stack=stack, project_id=project_id, config=config, truth=truth, tasks=tasks)
+    loop.tasks = {int(task["id"]): task for task in services.labelstudio.tasks(project_id)}
+    return loop
 
 
 @pytest.fixture(scope="module")
