@@ -234,17 +234,22 @@ def _control(element: ET.Element, tag: str) -> Control:
     )
 
 
-_TAGS: tuple[tuple[str, str, tuple[ShapeKind, ...]], ...] = (
-    ("PolygonLabels", "polygon", ("polygon", "multipolygon")),
-    ("RectangleLabels", "box", ("box", "rotated_box")),
-    ("EllipseLabels", "ellipse", ("ellipse",)),
-    ("KeyPointLabels", "point", ("point",)),
-    ("VectorLabels", "line", ("line",)),
+_TAGS: tuple[tuple[str, str, str, tuple[ShapeKind, ...]], ...] = (
+    ("PolygonLabels", "polygon", "Outline", ("polygon", "multipolygon")),
+    ("RectangleLabels", "box", "Box", ("box", "rotated_box")),
+    ("EllipseLabels", "ellipse", "Ellipse", ("ellipse",)),
+    ("KeyPointLabels", "point", "Point", ("point",)),
+    ("VectorLabels", "line", "Line", ("line",)),
 )
+_BAR_STYLE = "display: flex; flex-wrap: wrap; column-gap: 20px; margin-bottom: -8px"
+#: A square chip fits into the window below the bar, without scrolling; zooming works as ever.
+_IMAGE_WIDTH = "calc(100vh - 290px)"
+_GROUP_STYLE = "display: flex; align-items: center; column-gap: 8px"
+_TITLE_STYLE = "font-size: 13px; font-weight: normal; margin: 0"
 
 
 def build_config(taxonomy: Taxonomy, *, prompts: bool = True, mask: str = "brush", image: str = "$image") -> str:
-    """Write the label config of a taxonomy.
+    """Write the label config of a taxonomy: tools in one bar above the image, each with its name.
 
     Args:
         taxonomy: Classes; each appears in the controls of its shape kinds.
@@ -256,31 +261,39 @@ def build_config(taxonomy: Taxonomy, *, prompts: bool = True, mask: str = "brush
         XML, the same text for the same taxonomy.
     """
     root = ET.Element("View")
-    ET.SubElement(
-        root, "Image", name="image", value=image, zoom="true", zoomControl="true", rotateControl="false",
-        brightnessControl="true", contrastControl="true", crossOrigin="anonymous",
-    )  # fmt: skip
-    for tag, name, kinds in _TAGS:
+    bar = ET.SubElement(root, "View", style=_BAR_STYLE)
+    first = True
+    for tag, name, title, kinds in _TAGS:
         chosen = [c for c in taxonomy.classes if set(kinds) & set(c.shapes)]
         extra: dict[str, str] = {"strokeWidth": "2", "opacity": "0.25"} if tag == "PolygonLabels" else {}
-        _add_control(root, tag, name, chosen, hotkeys=name == "polygon", **extra)
+        # Numbers choose the label of the first tool; a key of another group would choose its tool as well.
+        first = not _add_control(bar, tag, name, title, chosen, hotkeys=first, **extra) and first
     masks = [c for c in taxonomy.classes if "mask" in c.shapes]
-    _add_control(root, "BitmaskLabels" if mask == "bitmask" else "BrushLabels", "mask", masks)
+    _add_control(bar, "BitmaskLabels" if mask == "bitmask" else "BrushLabels", "mask", "Brush", masks, hotkeys=first)
     if prompts:
         areal = [c for c in taxonomy.classes if set(c.shapes) & {"polygon", "multipolygon", "mask"}]
-        _add_control(root, "KeyPointLabels", "click", areal, smart="true", smartOnly="true")
-        _add_control(root, "RectangleLabels", "frame", areal, smart="true", smartOnly="true")
+        _add_control(bar, "KeyPointLabels", "click", "Smart click", areal, smart="true", smartOnly="true")
+        _add_control(bar, "RectangleLabels", "frame", "Smart box", areal, smart="true", smartOnly="true")
+    ET.SubElement(
+        root, "Image", name="image", value=image, zoom="true", zoomControl="true", rotateControl="false",
+        brightnessControl="true", contrastControl="true", crossOrigin="anonymous", maxWidth=_IMAGE_WIDTH,
+    )  # fmt: skip
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _add_control(
-    root: ET.Element, tag: str, name: str, classes: Iterable[LabelClass], *, hotkeys: bool = False, **attributes: str
-) -> None:
+    bar: ET.Element, tag: str, name: str, title: str, classes: Iterable[LabelClass], *, hotkeys: bool = False,
+    **attributes: str,
+) -> bool:  # fmt: skip
+    """Add a tool to the bar, if it has classes; tell whether it was added."""
     chosen = list(classes)
     if not chosen:
-        return
-    control = ET.SubElement(root, tag, {"name": name, "toName": "image", **attributes})
+        return False
+    group = ET.SubElement(bar, "View", style=_GROUP_STYLE)
+    ET.SubElement(group, "Header", value=title, size="6", style=_TITLE_STYLE)
+    control = ET.SubElement(group, tag, {"name": name, "toName": "image", **attributes})
     for number, label_class in enumerate(chosen, start=1):
         extra = {"hotkey": str(number)} if hotkeys and number <= 9 else {}
         ET.SubElement(control, "Label", {"value": label_class.name, "background": label_class.colour, **extra})
+    return True

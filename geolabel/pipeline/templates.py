@@ -11,6 +11,7 @@ from geolabel.errors import NotFoundError, TaxonomyError
 from geolabel.labelstudio.config import LabelConfig, build_config
 
 TEMPLATES = Path(__file__).parent.parent.parent / "ls_configs"
+#: Whole images are covered there: bitmasks keep holes, and clicks on single things would only fill the bar.
 _BITMASK_TEMPLATES = frozenset({"land-cover"})
 
 
@@ -45,7 +46,8 @@ def template_taxonomy(name: str, folder: Path = TEMPLATES) -> Taxonomy:
 def template_xml(name: str, folder: Path = TEMPLATES) -> str:
     """Return the label config that a template's taxonomy gives: its own builder's where it has one."""
     taxonomy = template_taxonomy(name, folder)
-    return build_config(taxonomy, mask="bitmask" if name in _BITMASK_TEMPLATES else "brush")
+    covering = name in _BITMASK_TEMPLATES
+    return build_config(taxonomy, mask="bitmask" if covering else "brush", prompts=not covering)
 
 
 def build_templates(folder: Path = TEMPLATES) -> list[str]:
