@@ -44,6 +44,11 @@ class Policy:
         """
         return _read(orjson.dumps(dict(value), option=orjson.OPT_SORT_KEYS))
 
+    def reporting(self) -> Policy:
+        """Return the same rules and limits, all findings only told."""
+        rules: dict[str, Action] = {c: "ignore" if a == "ignore" else "report" for c, a in self.rules.items()}
+        return Policy(policy="report", rules=rules, options=self.options)
+
     def active(self) -> list[Rule]:
         """Return the rules that run, by code."""
         return [rule for rule in all_rules() if self.action(rule) != "ignore"]
