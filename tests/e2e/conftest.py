@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from geolabel.local.label_studio import healthy
-from geolabel.local.ports import free_port
+from geolabel.local.ports import LOOPBACK, free_port
 from geolabel.local.processes import Child, child_environment
 from geolabel.settings import Settings, load_settings
 
@@ -106,7 +106,7 @@ def running(up_env: dict[str, str]) -> Iterator[Running]:
         yield Running(settings=settings, env=up_env, child=child, project_id=int(url.split("/")[-2]))
     finally:
         child.stop()
-    assert not healthy(settings.labelstudio.url)
+    assert not healthy(f"http://{LOOPBACK}:{up_env['GEOLABEL_LOCAL__LABEL_STUDIO_PORT']}")
 
 
 @pytest.fixture(scope="session")

@@ -102,6 +102,15 @@ def test_status_and_doctor_find_everything_well(running: Running) -> None:
     assert doctor.returncode == 0
 
 
+def test_setting_up_again_finds_the_same_project_and_adds_nothing(running: Running) -> None:
+    ended = _geolabel(running, "setup")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"project {running.project_id}: 36 tasks, ")
+    with running.labelstudio as client:
+        assert client.get("/api/projects/").json()["count"] == 1
+        assert len(client.get("/api/ml/", params={"project": running.project_id}).json()) == 1
+
+
 def test_a_second_up_in_the_same_folder_is_a_sentence(running: Running) -> None:
     ended = _geolabel(running, "up")
     assert ended.returncode == 2
