@@ -55,8 +55,7 @@ def render(
     from geolabel.errors import NotFoundError
     from geolabel.pipeline.chip_index import chip_of_row, list_indexes, read_plan, read_rows
     from geolabel.pipeline.scenes import find_scene
-    from geolabel.raster.encode import encode_image
-    from geolabel.raster.render import render_chip
+    from geolabel.raster.render import render_bytes
 
     services = Services()
     found = find_scene(services, scene)
@@ -64,8 +63,8 @@ def render(
         spec = RenderSpec.from_json(read_plan(services, scene_id, plan_id)["render"])
         for row in read_rows(services, scene_id, plan_id):
             if row["chip_id"] == chip:
-                picture = render_chip(found, chip_of_row(row, found, spec))
-                out.write_bytes(encode_image(picture, out.suffix.removeprefix(".").lower()))
+                chosen = chip_of_row(row, found, spec)
+                out.write_bytes(render_bytes(found, chosen, out.suffix.removeprefix(".").lower()))
                 typer.echo(f"{out} written")
                 return
     raise NotFoundError(
@@ -74,7 +73,10 @@ def render(
 
 
 @app.command("prerender")
-def prerender(scene: Annotated[str, typer.Argument(help="Scene: id, its start, or name.")]) -> None:
+def prerender(
+    scene: Annotated[str, typer.Argument(help="Scene: id, its start, or name.")],
+    processes: Annotated[int, typer.Option("--processes", help="Side by side.")] = 2,
+) -> None:
     """Write the pictures of all plans of a scene into the store."""
     from geolabel.pipeline.chip_index import list_indexes
     from geolabel.pipeline.prerender import prerender as run
@@ -87,6 +89,6 @@ def prerender(scene: Annotated[str, typer.Argument(help="Scene: id, its start, o
         typer.echo(f"{message}: {done} of {total}", err=True)
 
     for scene_id, plan_id in list_indexes(services, found.id):
-        counts = run(services, scene_id, plan_id, report)
+        counts = run(services, scene_id, plan_id, report, processes=processes)
         typer.echo(f"plan {plan_id}: {counts['written']} written, {counts['existing']} were there, "
                    f"{len(counts['failed'])} can't be read")  # fmt: skip

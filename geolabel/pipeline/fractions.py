@@ -46,7 +46,8 @@ def look_at_chips(
     """Find fractions and failures, and mark chips that miss a threshold; `states` and `reasons` are changed in place.
 
     Scenes up to 100 Mpx on local disk are read chip by chip, so that fractions are exact and every unreadable chip is
-    known, and so is any scene that is damaged; larger and remote ones (unless `read` is "all") get fractions from one look at the whole at 4096 px an edge.
+    known; so is any scene that is damaged. Larger and remote ones (unless `read` is "all") get fractions from one look
+    at the whole at 4096 px an edge.
     """
     from geolabel.raster.footprint import fractions_from_overview
 

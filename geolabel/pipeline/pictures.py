@@ -18,7 +18,7 @@ from geolabel.pipeline.scenes import load_render, load_scene
 from geolabel.raster.encode import encode_image
 from geolabel.raster.location import check_roots
 from geolabel.raster.pool import DatasetPool, opened
-from geolabel.raster.render import render_chip, render_window
+from geolabel.raster.render import render_bytes, render_window
 from geolabel.services import Services
 
 _SCENES_S = 30.0
@@ -73,7 +73,7 @@ class Pictures:
             stored = self._prerendered(chip, image_format)
             if stored is not None:
                 return stored
-            return encode_image(render_chip(scene, chip, pool=self.pool), image_format)
+            return render_bytes(scene, chip, image_format, pool=self.pool)
 
         return Picture(key, lambda: self._cache.get(key, make))
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from geolabel.core.georef import Window
 from geolabel.core.scene import Chip, RenderSpec, Scene
 from geolabel.errors import InputError
+from geolabel.raster.encode import encode_image, encode_planes
 from geolabel.raster.pool import DatasetPool, Raster, opened
 from geolabel.raster.read import is_categorical, read_window
 
@@ -38,22 +39,49 @@ def render_chip(scene: Scene, chip: Chip, *, pool: DatasetPool | None = None) ->
         return render_window(scene, raster, chip.window, (chip.georef.width, chip.georef.height), chip.render)
 
 
+def render_bytes(scene: Scene, chip: Chip, image_format: str, *, pool: DatasetPool | None = None) -> bytes:
+    """Render a chip to a file's bytes, the fast way: planes go to the codec without ever being RGBA.
+
+    Raises:
+        RasterReadError: the raster can't be opened or read.
+        InputError: the render or the format is wrong.
+    """
+    with opened(scene, pool) as raster:
+        size = (chip.georef.width, chip.georef.height)
+        array, mask, bands = _read(scene, raster, chip.window, size, chip.render)
+    if chip.render.colormap == PALETTE:
+        return encode_image(render_array(scene, array, mask, bands, chip.render), image_format)
+    planes, valid = _planes(scene, array, mask, bands, chip.render)
+    margin = step_margin(chip.render.steps) if size == (chip.window.width, chip.window.height) else 0
+    if margin:
+        planes = [plane[margin:-margin, margin:-margin] for plane in planes]
+        valid = None if valid is None else valid[margin:-margin, margin:-margin]
+    return encode_planes(planes, valid, image_format)
+
+
 def render_window(scene: Scene, raster: Raster, window: Window, size_px: tuple[int, int], render: RenderSpec) -> Rgba:
     """Render a window of an open raster to (row, col, 4) uint8 of `size_px` (width, height)."""
+    array, mask, bands = _read(scene, raster, window, size_px, render)
+    rgba = render_array(scene, array, mask, bands, render)
+    margin = step_margin(render.steps) if size_px == (window.width, window.height) else 0
+    return np.ascontiguousarray(rgba[margin:-margin, margin:-margin]) if margin else rgba
+
+
+def _read(
+    scene: Scene, raster: Raster, window: Window, size_px: tuple[int, int], render: RenderSpec
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, tuple[int, ...]]:
     bands = bands_of(render, scene)
     margin = step_margin(render.steps)
     nearest = is_categorical(scene)
     if margin and size_px == (window.width, window.height):
         # Filters look at neighbours; without them every chip would show a seam.
-        wide = Window(
+        window = Window(
             col=window.col - margin, row=window.row - margin,
             width=window.width + 2 * margin, height=window.height + 2 * margin,
         )  # fmt: skip
-        array, mask = read_window(raster, bands, wide, (wide.width, wide.height), nearest=nearest)
-        rgba = render_array(scene, array, mask, bands, render)
-        return np.ascontiguousarray(rgba[margin:-margin, margin:-margin])
+        size_px = (window.width, window.height)
     array, mask = read_window(raster, bands, window, size_px, nearest=nearest)
-    return render_array(scene, array, mask, bands, render)
+    return array, mask, bands
 
 
 def render_array(
@@ -64,11 +92,23 @@ def render_array(
     render: RenderSpec,
 ) -> Rgba:
     """Render (band, row, col) raw values of the given bands, with their mask, to (row, col, 4) uint8."""
+    if render.colormap == PALETTE:
+        return _painted(array[0], mask, scene.properties.get("palette") or {})
+    import cv2
+
+    planes, valid = _planes(scene, array, mask, bands, render)
+    shape = planes[0].shape
+    alpha = np.full(shape, 255, dtype=np.uint8) if valid is None else valid.astype(np.uint8) * np.uint8(255)
+    return np.asarray(cv2.merge([np.ascontiguousarray(plane) for plane in (*planes, alpha)]), dtype=np.uint8)
+
+
+def _planes(
+    scene: Scene, array: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, bands: Sequence[int], render: RenderSpec
+) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.bool_] | None]:
+    """Return red, green and blue, and the mask of valid pixels (None: all)."""
     if render.nodata is not None:
         differs = (array != render.nodata).any(axis=0)
         mask = differs if mask is None else mask & differs
-    if render.colormap == PALETTE:
-        return _painted(array[0], mask, scene.properties.get("palette") or {})
     if render.steps:
         from geolabel.raster.steps import apply_steps
 
@@ -80,7 +120,14 @@ def render_array(
 
         array = evaluate(render.expression, array, bands)[None]
     planes = stretch(array, render.rescale, render.gamma)
-    return _compose(planes, mask, render.colormap)
+    if len(planes) == 1:
+        grey = planes[0]
+        if render.colormap:
+            return [*np.moveaxis(colour_map(render.colormap)[grey], -1, 0)], mask
+        return [grey, grey, grey], mask
+    if len(planes) != 3:
+        raise InputError(f"a render has {len(planes)} bands; it must have one or three")
+    return list(planes), mask
 
 
 def bands_of(render: RenderSpec, scene: Scene) -> tuple[int, ...]:
@@ -144,20 +191,6 @@ def _curve(values: npt.NDArray[np.float32], low: float, high: float, gamma: floa
     if gamma != 1.0:
         unit = unit ** (1.0 / gamma)
     return np.asarray(np.rint(unit * 255.0), dtype=np.uint8)
-
-
-def _compose(planes: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None, colormap: str) -> Rgba:
-    import cv2
-
-    if len(planes) == 1:
-        grey = np.ascontiguousarray(planes[0])
-        rgb = [*np.moveaxis(colour_map(colormap)[grey], -1, 0)] if colormap else [grey, grey, grey]
-    elif len(planes) == 3:
-        rgb = [np.ascontiguousarray(plane) for plane in planes]
-    else:
-        raise InputError(f"a render has {len(planes)} bands; it must have one or three")
-    alpha = np.full(rgb[0].shape, 255, dtype=np.uint8) if mask is None else mask.astype(np.uint8) * np.uint8(255)
-    return np.asarray(cv2.merge([*(np.ascontiguousarray(p) for p in rgb), alpha]), dtype=np.uint8)
 
 
 @lru_cache(maxsize=16)

@@ -97,7 +97,7 @@ def test_lee_is_the_published_estimate() -> None:
 
 @pytest.mark.parametrize("name", ["lee", "refined_lee"])
 def test_speckle_filters_calm_fields_and_keep_edges(name: str) -> None:
-    """On a step of 1 : 10 under 4-look speckle: the mean stays, the spread falls to below half, the edge stays steep."""
+    """On a step of 1 : 10 under 4-look speckle: the mean stays, the spread halves, the edge stays."""
     rng = np.random.default_rng(7)
     truth = np.where(np.arange(96)[None, :] < 48, 10.0, 100.0) * np.ones((96, 1))
     noisy = (truth * rng.gamma(4.0, 0.25, truth.shape)).astype(np.float32)
