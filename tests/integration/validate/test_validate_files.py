@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
+import numpy as np
 import pytest
 import shapely
 
@@ -71,7 +72,7 @@ def test_not_a_number_is_no_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet", ".shp"])
 def test_other_formats_are_checked_in_their_own_crs(tmp_path: Path, suffix: str) -> None:
     bow = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
-    shapes = [shapely.transform(g, lambda xy: xy + (500000, 50000)) for g in (bow, shapely.box(20, 20, 30, 30))]
+    shapes = [shapely.transform(g, lambda xy: np.add(xy, (500000, 50000))) for g in (bow, shapely.box(20, 20, 30, 30))]
     frame = geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=shapes, crs="EPSG:32636")
     path = tmp_path / f"a{suffix}"
     if suffix == ".parquet":
