@@ -181,13 +181,14 @@ def fit_project(
     parsed = config or project_config(services, project_id)
     taxonomy = project_taxonomy(services, project_id, parsed)
     everything = list(labelled) if labelled is not None else collect_labels(services, project_id, parsed)
-    identity = annotations_identity(everything)
+    chosen = limit_chips(everything, most_chips)
+    identity = annotations_identity(chosen)
     if not any(item.regions for item in everything):
         return None
     current = active_version(services, project_id)
     if current is not None and current.annotations == identity and _has_wanted(services, project_id, current):
         return current
-    chips, skipped = _read(services, limit_chips(everything, most_chips))
+    chips, skipped = _read(services, chosen)
     head = fit_pixel_head(chips, taxonomy, make_extractor("classical")) if chips else None
     if head is None:
         return None

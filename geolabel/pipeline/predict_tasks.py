@@ -23,6 +23,9 @@ from geolabel.services import Services
 log = logging.getLogger(__name__)
 _BATCH = 8
 PRELABEL_JOB = "workers.jobs_predict.prelabel"
+FIT_JOB = "workers.jobs_predict.fit"
+#: Somebody waits for the first fit, so it reads few chips; a worker then learns from more.
+FIRST_CHIPS = 12
 COLUMNS_JOB = "workers.jobs_predict.route_columns"
 #: Label Studio stores the answer first.
 COLUMNS_DELAY_S = 5.0
@@ -98,7 +101,10 @@ def _ready_view(services: Services, project_id: str, config: LabelConfig) -> Pro
     if active_version(services, project_id) is not None:
         return view
     try:
-        if fit_project(services, project_id, config=config) is not None:
+        model = fit_project(services, project_id, config=config, most_chips=FIRST_CHIPS)
+        if model is not None:
+            if model.chips >= FIRST_CHIPS:
+                services.jobs.enqueue(FIT_JOB, {"project": project_id}, queue="model")
             return open_project(services, project_id, config)
     except GeoLabelError as error:
         # Without Label Studio's answer the labels are unknown; what the chain can do without them is still done.
