@@ -166,3 +166,9 @@ def new_loop(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             stack.services.labelstudio.delete_project(loop.project_id)
         except LookupError:
             continue
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., Any]:
+    """Function that polls until something is true."""
+    return wait_for

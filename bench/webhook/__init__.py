@@ -1,0 +1,1 @@
+"""How fast events are answered, and whether any is lost."""
