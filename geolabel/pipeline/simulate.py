@@ -78,13 +78,7 @@ def simulate(
     chosen = options or ReplayOptions()
     for name in samplers:
         SAMPLERS.get(name)
-    runs = folder / "runs"
-    table_path = folder / "table.npz"
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        write_table(table, table_path)
-    except OSError as error:
-        raise StoreError(f"results can't be written to {folder}: {error.strerror or error}") from error
+    runs, table_path = _prepare(folder, table)
     identity = table_identity(table)
     wanted = [(name, seed, _run_path(runs, identity, name, seed, chosen)) for seed in range(seeds) for name in samplers]
     found = [item for path in (p for _, _, p in wanted) if (item := _read_run(path)) is not None]
@@ -102,16 +96,31 @@ def simulate(
         "samplers": summary,
         "failed": failed,
     }
-    json_path, png_path = folder / "curves.json", folder / "curves.png"
-    try:
-        json_path.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
-        png_path.write_bytes(plot_curves(summary, table.name, chosen.target))
-    except OSError as error:
-        raise StoreError(f"results can't be written to {folder}: {error.strerror or error}") from error
+    json_path, png_path = _write_results(folder, value, chosen.target)
     return Simulation(
         replays=tuple(replays), resumed=len(found), failed=failed, summary=summary, json_path=json_path,
         png_path=png_path,
     )  # fmt: skip
+
+
+def _prepare(folder: Path, table: LabelledTable) -> tuple[Path, Path]:
+    runs, table_path = folder / "runs", folder / "table.npz"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        write_table(table, table_path)
+    except OSError as error:
+        raise StoreError(f"results can't be written to {folder}: {error.strerror or error}") from error
+    return runs, table_path
+
+
+def _write_results(folder: Path, value: dict[str, Any], target: float) -> tuple[Path, Path]:
+    json_path, png_path = folder / "curves.json", folder / "curves.png"
+    try:
+        json_path.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+        png_path.write_bytes(plot_curves(value["samplers"], value["data"], target))
+    except OSError as error:
+        raise StoreError(f"results can't be written to {folder}: {error.strerror or error}") from error
+    return json_path, png_path
 
 
 def _run_all(
