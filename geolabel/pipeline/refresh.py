@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from geolabel.adapters.claims import QUEUED_S, Claims
 from geolabel.errors import NotFoundError
-from geolabel.pipeline.labels import project_key
+from geolabel.pipeline.chain import open_project
+from geolabel.pipeline.labels import project_config, project_key
+from geolabel.pipeline.loop_state import LoopState
 from geolabel.pipeline.prelabel import prelabel
 from geolabel.pipeline.select import RankResult, rank_project
 from geolabel.services import Services
 
+_AGAIN_S = 60.0
 Report = Callable[[int, int | None, str], None]
 
 
@@ -43,7 +47,22 @@ def refresh_project(
     rank = {task_id: place for place, task_id in enumerate(before)}
     still_open.sort(key=lambda task_id: (rank.get(task_id, len(rank)), task_id))
     predicted: dict[str, Any] = {}
-    if still_open:
-        # Claims of a run that was killed would keep its tasks for hours; what is stored already is found without them.
-        predicted = prelabel(services, project_id, still_open, claimed=True, columns=False, report=report).to_json()
-    return predicted, rank_project(services, project_id, report=report)
+    mine = _claimed(services, project_id, still_open)
+    if mine:
+        predicted = prelabel(services, project_id, mine, claimed=True, columns=False, report=report).to_json()
+    ranked = rank_project(services, project_id, report=report)
+    if set(ranked.waiting) - set(mine):
+        # Somebody else answers them now; they are ranked when that is done.
+        LoopState(services, project_id).ask("refresh", delay_s=_AGAIN_S)
+    return predicted, ranked
+
+
+def _claimed(services: Services, project_id: str, task_ids: list[int]) -> list[int]:
+    """Claim tasks for the loop and return those that are its own.
+
+    The owner is the project's loop and not this run, so that a run takes over what one before it, killed, had claimed.
+    """
+    view = open_project(services, project_id, project_config(services, project_id))
+    claims = Claims(services.jobs.connection, services.settings.redis.prefix, project_id, view.version)
+    mine = claims.take(task_ids, f"loop:{project_id}", QUEUED_S)
+    return [task_id for task_id in task_ids if task_id in mine]
