@@ -237,14 +237,14 @@ def plot_curves(summary: dict[str, Any], title: str, target: float) -> bytes:
     figure = Figure(figsize=(9, 5.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    strong = {"mix": "#c0392b", "random": "black"}
     for number, (name, item) in enumerate(summary.items()):
-        curve = item["curve"]
-        strong = name in ("mix", "random")
-        line = axes.plot(
-            curve["labels"], curve["mean"], label=name, lw=2.2 if strong else 1.0,
-            color="black" if name == "random" else None, ls="--" if number % 2 and not strong else "-",
-        )  # fmt: skip
-        axes.fill_between(curve["labels"], curve["low"], curve["high"], alpha=0.12, color=line[0].get_color())
+        curve, lead = item["curve"], name in strong
+        style = "-" if lead or number % 2 else "--"
+        axes.plot(curve["labels"], curve["mean"], label=name, lw=2.4 if lead else 1.0, ls=style, color=strong.get(name))
+        # Twelve bands would hide each other; the JSON has them all.
+        if lead:
+            axes.fill_between(curve["labels"], curve["low"], curve["high"], alpha=0.15, color=strong[name])
     axes.axhline(target, color="grey", lw=0.8, ls=":")
     axes.set(xscale="log", xlabel="labelled chips", ylabel="mean IoU / mean IoU with all labels", title=title)
     axes.legend(fontsize=8, ncols=2)
