@@ -16,10 +16,19 @@ ExtractorFactory: TypeAlias = Callable[..., FeatureExtractor]
 
 #: name -> "module:factory"; a factory takes keyword options and loads nothing. Plugins: entry points of the same group.
 BUILTIN_PREDICTORS: dict[str, str] = {
+    "text": "geolabel.predict.sam_predictors:text_predictor",
+    "exemplar": "geolabel.predict.sam_predictors:exemplar_predictor",
+    "vector_prior": "geolabel.predict.vector_prior:VectorPrior",
+    "onnx": "geolabel.predict.onnx_predictor:OnnxPredictor",
+    "sam_automatic": "geolabel.predict.sam_predictors:SamAutomatic",
     "fewshot": "geolabel.predict.fewshot:FewShotPredictor",
     "regions": "geolabel.predict.regions:RegionPredictor",
 }
 BUILTIN_EXTRACTORS: dict[str, str] = {
+    "transformers": "geolabel.predict.backbones:TransformersFeatures",
+    "timm": "geolabel.predict.backbones:TimmFeatures",
+    "torchgeo": "geolabel.predict.backbones:TorchGeoFeatures",
+    "sam": "geolabel.predict.backbones:SamFeatures",
     "classical": "geolabel.predict.features:ClassicalFeatures",
 }
 

@@ -168,6 +168,11 @@ class SamModel:
         masks = module.sam_mask_decoder if architecture.family == "sam2" else module.mask_decoder
         self._decoder = SamDecoder(prompts, masks, pad_boxes=architecture.family == "sam2")
 
+    @property
+    def module(self) -> Any:
+        """The torch module itself, for code that wants the published classes around it."""
+        return self._module
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Enter inference mode and, on CUDA, bf16 in the thread that runs the model: both belong to a thread."""
