@@ -20,8 +20,8 @@ BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 STEADY_S = 60.0  # a child that ran this long has started well; the next failure counts as its first again
 TICK_S = 0.25
 #: Warnings that every start gives and that ask for nothing on one person's machine.
-NOISE = ("cleaning registries", "subscribing to channel", "rq.scheduler", "result is kept for", "pubsub")
-EXPECTED = ("overcommit", "development server", "APPS_NOT_READY", "app initialization", "SECRET_KEY")
+NOISE = ("cleaning registries", "subscribing to channel", "rq.scheduler", "result is kept for", "pubsub", "httpx INFO")
+EXPECTED = ("overcommit", "development server", "APPS_NOT_READY", "app initialization", "SECRET_KEY", "heidi-tips")
 
 Say = Callable[[str, str], None]  # (name of the child or "", line)
 

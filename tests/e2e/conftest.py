@@ -32,8 +32,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-UP_S = 420.0
-PAGE_MS = 120_000
+UP_S = 900.0
+PAGE_MS = 300_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

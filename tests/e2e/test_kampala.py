@@ -17,6 +17,7 @@ from pyproj import Transformer
 from tests.e2e.conftest import ROOT
 from tests.servers import Stack
 
+pytestmark = pytest.mark.timeout(1800)  # a browser on a loaded machine
 LABELS = 20
 TOLERANCE_PX = 0.01
 EDGE_PX = 3.0

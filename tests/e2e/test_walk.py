@@ -17,7 +17,8 @@ from geolabel.local.processes import alive
 from tests.e2e.conftest import ROOT, Running
 from tests.e2e.walking import login, open_project, open_task, retrieve_predictions, submit
 
-RETRIEVED_S = 240.0
+pytestmark = pytest.mark.timeout(1800)  # a browser on a loaded machine
+RETRIEVED_S = 600.0
 
 
 def _geolabel(running: Running, *words: str) -> subprocess.CompletedProcess[str]:
