@@ -50,7 +50,23 @@ def _tables(settings: Settings, seen: Status) -> list[Table]:
         tables.append(_table("Queues", ["queue", "waiting", "running", "failed"], rows))
     columns = ["id", "project", "tasks", "finished", "predictions"]
     tables.append(_table("Projects", columns, [[str(value) for value in row.values()] for row in seen.projects]))
+    if seen.ingests:
+        heads = ["scenes", "project", "state", "chips", "tasks", "skipped", "failed", "updated"]
+        tables.append(_table("Ingests", heads,
+                             [ingest_row(record) for record in seen.ingests]))  # fmt: skip
+        failures = [f for record in seen.ingests for scene in record["scenes"] for f in scene["failed"]][:10]
+        if failures:
+            rows = [[f["chip_id"], str(f["tries"]), str(f["error"])[:160]] for f in failures]
+            tables.append(_table("Chips that can't be read", ["chip", "tries", "why"], rows))
     return tables
+
+
+def ingest_row(record: dict[str, Any]) -> list[str]:
+    """Turn the record of an ingest into cells."""
+    names = ", ".join(scene["name"] for scene in record["scenes"])[:60]
+    tasks = record["created"] + record["existing"]
+    values = [record["project"], record["state"], record["planned"], tasks, record["skipped"], record["failed"]]
+    return [names, *map(str, values), record["updated"]]
 
 
 def process_row(row: dict[str, Any]) -> list[str]:

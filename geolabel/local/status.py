@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from geolabel.local.label_studio import healthy
@@ -22,12 +22,14 @@ class Status:
         label_studio: Whether Label Studio answers.
         queues: Waiting, running and failed jobs by queue; None when Redis does not answer.
         projects: Id, title, tasks and finished tasks of each project.
+        ingests: Records of the last ingests: state, counts, chips that can't be read.
     """
 
     supervisor: dict[str, Any] | None
     label_studio: bool
     queues: dict[str, dict[str, int]] | None
     projects: list[dict[str, Any]]
+    ingests: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -36,6 +38,7 @@ class Status:
             "label_studio": self.label_studio,
             "queues": self.queues,
             "projects": self.projects,
+            "ingests": self.ingests,
         }
 
 
@@ -47,7 +50,20 @@ def look(settings: Settings) -> Status:
         label_studio=up,
         queues=_queues(settings),
         projects=_projects(settings) if up else [],
+        ingests=_ingests(settings),
     )
+
+
+def _ingests(settings: Settings) -> list[dict[str, Any]]:
+    from geolabel.errors import StoreError
+    from geolabel.pipeline.ingest_report import list_records
+    from geolabel.services import Services
+
+    try:
+        records = list(list_records(Services(settings)))
+    except StoreError:
+        return []
+    return sorted(records, key=lambda record: str(record.get("updated")), reverse=True)[:20]
 
 
 def _queues(settings: Settings) -> dict[str, dict[str, int]] | None:

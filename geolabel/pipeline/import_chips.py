@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geolabel.errors import GeoLabelError, LabelStudioError, NotReadyError, QueueError
+from geolabel.pipeline.travel import after_import, with_predictions
 from geolabel.services import Services
 
 Progress = Callable[[int, int | None, str], None]
@@ -116,13 +117,16 @@ def import_tasks(
             missing.append(dict(task))
     size = min(max(services.settings.labelstudio.import_batch, 1), 500)
     started = time.monotonic()
+    versions: set[str] = set()
     for start in range(0, len(missing), size):
-        batch = missing[start : start + size]
+        batch = with_predictions(services, project_id, missing[start : start + size], of=len(missing))
+        versions |= {p["model_version"] for task in batch for p in task.get("predictions", ())}
         _send(services, project_id, batch, known, out)
         out.batches += 1
         sent = start + len(batch)
         rate = sent / max(time.monotonic() - started, 1e-6)
         report(done + sent, total, f"tasks imported, {rate:.0f} a second")
+    after_import(services, project_id, versions, len(missing))
     return out
 
 

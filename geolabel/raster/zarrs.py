@@ -67,7 +67,7 @@ def describe_zarr(uri: str) -> dict[str, Any]:
     import xarray
 
     try:
-        with xarray.open_zarr(_zarr_store(uri), consolidated=None, mask_and_scale=False, decode_coords="all") as data:
+        with xarray.open_zarr(_zarr_store(uri), consolidated=False, mask_and_scale=False, decode_coords="all") as data:
             return _describe(data, uri)
     except (FileNotFoundError, KeyError, OSError, ValueError) as error:
         if isinstance(error, InputError):
