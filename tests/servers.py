@@ -21,7 +21,7 @@ from geolabel.services import Services
 from geolabel.settings import Settings, load_settings
 
 REDIS_DATABASES = 512
-READY_S = 180.0
+READY_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ RETRIEVED_S = 600.0
 
 def _geolabel(running: Running, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "geolabel", *words]
-    return subprocess.run(command, env=running.env, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=running.env, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
 
 
 def _tasks(running: Running) -> list[dict[str, Any]]:
