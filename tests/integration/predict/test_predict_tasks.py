@@ -176,3 +176,20 @@ def test_more_labels_give_another_version_that_sees_more(new_town: Any) -> None:
     assert first.version != second.version
     assert sum(second.labels.values()) > sum(first.labels.values())
     assert {item.version for item in list_versions(services, town.pid)} == {first.version, second.version}
+
+
+def test_predictions_travel_with_new_tasks(town: Any) -> None:
+    from geolabel.pipeline.import_chips import import_tasks
+
+    services = town.stack.services
+    source = [town.tasks[i]["data"] for i in sorted(town.tasks)[:3]]
+    tasks = [{"data": {**data, "chip_id": f"copy-{n}"}} for n, data in enumerate(source)]
+    known: dict[str, tuple[int, dict[str, Any]]] = {}
+    made = import_tasks(services, town.project_id, tasks, known=known, report=lambda done, total, message: None)
+    assert made.created == 3
+    ids = [known[f"copy-{n}"][0] for n in range(3)]
+    stored = town.stored(ids)
+    version = open_project(services, town.pid, town.config).version
+    assert [[p["model_version"] for p in predictions] for predictions in stored.values()] == [[version]] * 3
+    assert services.labelstudio.task(ids[0])["data"]["route"]
+    services.labelstudio.delete_tasks(town.project_id, ids)
