@@ -7,7 +7,7 @@ from typing import Any
 
 from geolabel.adapters.claims import QUEUED_S, Claims
 from geolabel.errors import NotFoundError
-from geolabel.pipeline.chain import open_project
+from geolabel.pipeline.chain import ProjectView, open_project
 from geolabel.pipeline.labels import project_config, project_key
 from geolabel.pipeline.loop_state import LoopState
 from geolabel.pipeline.prelabel import prelabel
@@ -47,8 +47,10 @@ def refresh_project(
     rank = {task_id: place for place, task_id in enumerate(before)}
     still_open.sort(key=lambda task_id: (rank.get(task_id, len(rank)), task_id))
     predicted: dict[str, Any] = {}
-    mine = _claimed(services, project_id, still_open)
-    if mine:
+    # Predicting would learn by itself where there is no model yet; in the loop only a training does that.
+    view = open_project(services, project_id, project_config(services, project_id))
+    mine = _claimed(services, view, still_open) if view.ready else still_open
+    if mine and view.ready:
         predicted = prelabel(services, project_id, mine, claimed=True, columns=False, report=report).to_json()
     ranked = rank_project(services, project_id, report=report)
     if set(ranked.waiting) - set(mine):
@@ -57,12 +59,11 @@ def refresh_project(
     return predicted, ranked
 
 
-def _claimed(services: Services, project_id: str, task_ids: list[int]) -> list[int]:
+def _claimed(services: Services, view: ProjectView, task_ids: list[int]) -> list[int]:
     """Claim tasks for the loop and return those that are its own.
 
     The owner is the project's loop and not this run, so that a run takes over what one before it, killed, had claimed.
     """
-    view = open_project(services, project_id, project_config(services, project_id))
-    claims = Claims(services.jobs.connection, services.settings.redis.prefix, project_id, view.version)
-    mine = claims.take(task_ids, f"loop:{project_id}", QUEUED_S)
+    claims = Claims(services.jobs.connection, services.settings.redis.prefix, view.project_id, view.version)
+    mine = claims.take(task_ids, f"loop:{view.project_id}", QUEUED_S)
     return [task_id for task_id in task_ids if task_id in mine]

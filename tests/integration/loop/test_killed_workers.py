@@ -42,7 +42,7 @@ def _end_state(loop: Any) -> dict[str, Any]:
     queue = services.store.get_json(project_key(loop.pid, "loop/queue.json"))
     report = report_project(services, loop.pid, replay=False)
     return {
-        "versions": [(v.version, v.sha256, v.metrics["snapshot"]) for v in list_versions(services, loop.pid)],
+        "versions": [(v.version, v.sha256, v.metrics.get("snapshot")) for v in list_versions(services, loop.pid)],
         "active": (active.version, active.metrics["decision"], active.metrics["holdout"]),
         "queue": [chips[i] for i in queue["order"]],
         "counts": {key: queue[key] for key in ("reasons", "waiting", "unreadable", "skipped", "labelled", "tasks")},
