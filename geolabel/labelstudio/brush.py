@@ -83,6 +83,8 @@ def decode_rle(rle: Sequence[int], width_px: int, height_px: int) -> Mask2D:
     Raises:
         ShapeError: the bytes are damaged or are not those of an image of this size.
     """
+    if not isinstance(rle, list | tuple):
+        raise ShapeError(f"brush run lengths must be a list of bytes 0 to 255; these are a {type(rle).__name__}")
     try:
         bits = _Bits(bytes(rle))
     except (ValueError, TypeError) as error:
@@ -132,6 +134,8 @@ def decode_png(address: str) -> Mask2D:
     Raises:
         ShapeError: it is no PNG data address.
     """
+    if not isinstance(address, str):
+        raise ShapeError(f"a bitmask must be a data:image/png;base64 address; this one is a {type(address).__name__}")
     head, comma, body = address.partition(",")
     if not comma or not head.startswith("data:image/"):
         raise ShapeError(f"a bitmask must be a data:image/png;base64 address; this one starts {address[:40]!r}")
@@ -139,7 +143,10 @@ def decode_png(address: str) -> Mask2D:
         data = base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise ShapeError(f"the bitmask's base64 is damaged: {error}") from error
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error as error:  # an image that claims more pixels than OpenCV agrees to hold
+        raise ShapeError(f"the bitmask can't be decoded: {error.err}") from error
     if image is None:
         raise ShapeError("the bitmask is no image that can be read; Label Studio writes PNG")
     if image.ndim == 2:

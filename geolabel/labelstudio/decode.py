@@ -145,7 +145,7 @@ def _region(
         return None
     try:
         shape = decode_shape(drawn, *size_px)
-    except (GeoLabelError, KeyError, TypeError, ValueError) as error:
+    except (GeoLabelError, KeyError, TypeError, ValueError, OverflowError) as error:
         losses.append(_loss("LSC006", f"region {region_id!r} ({drawn.get('type')}) can't be read: {error}", region_id))
         return None
     _check_size(drawn, size_px, region_id, losses)
@@ -173,8 +173,13 @@ def _region(
         score=_score(drawn),
         attributes=attributes,
         origin=_origin(drawn),
-        item_index=drawn.get("item_index"),
+        item_index=_item_index(drawn),
     )
+
+
+def _item_index(item: Mapping[str, Any]) -> int | None:
+    index = item.get("item_index")
+    return index if isinstance(index, int) and not isinstance(index, bool) and index >= 0 else None
 
 
 def _score(item: Mapping[str, Any]) -> float | None:
