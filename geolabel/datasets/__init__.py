@@ -1,0 +1,1 @@
+"""Exports as PyTorch datasets; torch and torchgeo are imported only when one is made."""
