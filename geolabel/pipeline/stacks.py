@@ -34,6 +34,7 @@ def stack_tasks(services: Services, project_id: int, prepared: list[Prepared]) -
             if row["state"] == "planned":
                 key = (row["col"], row["row"], row["width"], row["height"])
                 by_window.setdefault(key, []).append(row)
+    dates = short_dates(ordered)
     tasks = []
     for rows in by_window.values():
         if len(rows) != len(ordered):
@@ -42,6 +43,7 @@ def stack_tasks(services: Services, project_id: int, prepared: list[Prepared]) -
         scenes = [item.scene for item in ordered]
         urls = [signer.chip(chip, scene) for chip, scene in zip(chips, scenes, strict=True)]
         data = build_stack_task(chips, scenes, urls, image_key=_list_key(services, project_id))
+        data["dates"] = dates
         data["chip_id"] = digest("stack", *[chip.id for chip in chips])
         tasks.append({"data": data})
     if not tasks:
@@ -50,6 +52,19 @@ def stack_tasks(services: Services, project_id: int, prepared: list[Prepared]) -
     if dropped:
         prepared[0].report.skipped["without data on every date"] = dropped
     return tasks
+
+
+def short_dates(ordered: list[Prepared]) -> list[str]:
+    """Return a short text for each date: the day of acquisition, else what sets the scene's name apart."""
+    if all(item.scene.acquired for item in ordered):
+        return [str(item.scene.acquired)[:10] for item in ordered]
+    names = [item.scene.name for item in ordered]
+    start = 0
+    while start < min(map(len, names)) and len({name[start] for name in names}) == 1:
+        start += 1
+    while start > 0 and names[0][start - 1].isalnum():
+        start -= 1  # a word that is common only in part stays whole
+    return [name[start:] or name for name in names]
 
 
 def _list_key(services: Services, project_id: int) -> str:
