@@ -60,6 +60,7 @@ def test_labels_become_predictions_of_their_classes(town: Any) -> None:
 
 def test_the_same_labels_give_the_same_version(town: Any) -> None:
     services = town.stack.services
+    fit_project(services, town.pid, config=town.config)
     before = active_version(services, town.pid)
     again = fit_project(services, town.pid, config=town.config)
     assert before is not None
@@ -117,6 +118,7 @@ def test_deleted_predictions_can_be_asked_for_again(town: Any) -> None:
 
 def test_an_object_across_chips_is_joined(town: Any) -> None:
     services = town.stack.services
+    fit_project(services, town.pid, config=town.config)
     row = [i for i in sorted(town.tasks) if chip_of_task(town.tasks[i]).window.row == 224]
     tasks = [{"data": town.tasks[i]["data"]} for i in row]
     out, result = attach_predictions(services, town.pid, tasks)
@@ -182,6 +184,7 @@ def test_predictions_travel_with_new_tasks(town: Any) -> None:
     from geolabel.pipeline.import_chips import import_tasks
 
     services = town.stack.services
+    fit_project(services, town.pid, config=town.config)
     source = [town.tasks[i]["data"] for i in sorted(town.tasks)[:3]]
     tasks = [{"data": {**data, "chip_id": f"copy-{n}"}} for n, data in enumerate(source)]
     known: dict[str, tuple[int, dict[str, Any]]] = {}
