@@ -2,8 +2,8 @@
 
     python -m bench.automatic [--points 16] [--size 512] [--checkpoint FILE] [--picture FILE]
 
-Without a checkpoint the weights are random and seeded: qualities lie near 0.5 and masks are soft, so the thresholds are set
-where about a half passes. Embedding and masks are both counted.
+Without a checkpoint the weights are random and seeded: qualities lie near 0.5 and masks are soft, so the thresholds are
+set where about a half passes. Embedding and masks are both counted.
 """
 
 from __future__ import annotations

@@ -116,8 +116,10 @@ class OnnxPredictor:
                     continue
                 inside = (plane >= spec.threshold) if single else (best == channel) & (plane >= 1 / len(probabilities))
                 labelled = objects_of_class(inside & chip.valid, _MIN_AREA_PX)
+                sizes = np.maximum(np.bincount(labelled.ravel()), 1)
+                means = np.bincount(labelled.ravel(), weights=plane.ravel()) / sizes
                 for number, outline in label_polygons(labelled).items():
-                    score = float(np.clip(plane[labelled == number].mean(), 0, 1))
+                    score = float(np.clip(means[number], 0, 1))
                     objects.append(MaskObject(geometry=outline, label=label, score=score, source=NAME))
         return objects, unknown, min(1.0, max(0.0, float(np.mean(sure))))
 
