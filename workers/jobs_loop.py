@@ -15,9 +15,12 @@ from workers.frame import Payload, Progress, job
 def process_event(services: Services, payload: Payload, progress: Progress) -> dict[str, Any]:
     """Take one event of Label Studio: see `geolabel.pipeline.events.read_event`."""
     from geolabel.pipeline.events_loop import process_event as run
+    from geolabel.pipeline.triggers import follow_event
 
     progress(0, 1, str(payload.get("action") or ""))
-    return run(services, payload)
+    result = run(services, payload)
+    follow_event(services, clean_project_id(payload.get("project")))
+    return result
 
 
 @job

@@ -12,6 +12,7 @@ from geolabel.services import Services
 
 EXPORT_JOB = "workers.jobs_export.export"
 CHECK_JOB = "workers.jobs_export.check_triggers"
+_SOON_S = 5.0
 KINDS = ("reviewed", "done", "schedule")
 
 
@@ -39,6 +40,12 @@ def read_triggers(services: Services, project_id: int) -> list[dict[str, Any]]:
         if needs and not (isinstance(trigger.get(needs), int | float) and trigger[needs] > 0):
             raise InputError(f"trigger on {trigger['on']!r} needs {needs!r} above 0; got {trigger.get(needs)!r}")
     return list(value)
+
+
+def follow_event(services: Services, project_id: int) -> None:
+    """After an event of a project with triggers, look at them soon; events that come close together cause one look."""
+    if services.store.exists(triggers_key(project_id)):
+        services.jobs.enqueue(CHECK_JOB, {"project": project_id}, queue="export", delay_s=_SOON_S)
 
 
 def due(trigger: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
