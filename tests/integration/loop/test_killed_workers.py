@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from geolabel.pipeline.connect import connect
 from geolabel.pipeline.labels import project_key
 from geolabel.pipeline.loop_report import report_project
@@ -71,6 +73,7 @@ def _training_began(stack: Stack) -> bool:
     return any(job.name.endswith("train") and job.state in ("started", "finished") for job in jobs)
 
 
+@pytest.mark.timeout(900)
 def test_two_killed_workers_leave_the_state_that_none_would(
     stack: Stack, new_loop: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
