@@ -145,12 +145,11 @@ class Yolo:
 
 
 def data_yaml(dataset: Dataset, splits: list[str]) -> str:
-    """Return the `data.yaml` of Ultralytics; `path` is the folder that it lies in."""
+    """Return the `data.yaml` of Ultralytics; without `path` it looks beside the file ("." is the current folder)."""
     import yaml
 
     classes = sorted(dataset.taxonomy.classes, key=lambda c: c.id)
     value: dict[str, Any] = {
-        "path": ".",
         "train": "images/train" if "train" in splits else f"images/{splits[0] if splits else 'train'}",
         "val": "images/val" if "val" in splits else f"images/{splits[0] if splits else 'train'}",
         "names": {i: c.name for i, c in enumerate(classes)},
