@@ -78,8 +78,11 @@ class OnnxPredictor:
             objects, unknown, score = self._detected(planes, context)
         else:
             objects, unknown, score = self._segmented(planes, chip, context)
+        # Two outputs may say the same of one place; it is one object then, with the surer score.
+        objects.sort(key=lambda item: item.score)
+        distinct = {(item.label, item.geometry.wkb): item for item in objects}
         regions, dropped = regions_from_objects(
-            objects,
+            list(distinct.values()),
             classes={item.name: item for item in context.taxonomy.classes},
             width=chip.width,
             height=chip.height,
