@@ -50,7 +50,11 @@ def export(
     if not wait:
         _enqueue(services, project, from_file, wanted)
         return
-    manifest = _run(services, project, from_file, wanted, config, name)
+    try:
+        manifest = _run(services, project, from_file, wanted, config, name)
+    finally:
+        if project is not None:
+            services.labelstudio.close()
     if out is not None:
         _copy_out(services, manifest, out)
     _tell(services, manifest, as_json=as_json)
