@@ -19,7 +19,7 @@ def process_event(services: Services, payload: Payload, progress: Progress) -> d
 
     progress(0, 1, str(payload.get("action") or ""))
     result = run(services, payload)
-    follow_event(services, clean_project_id(payload.get("project")))
+    follow_event(services, int(clean_project_id(payload.get("project"))))
     return result
 
 
