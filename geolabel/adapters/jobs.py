@@ -300,6 +300,8 @@ class Jobs:
             yield
         except redis_package.RedisError as error:
             where = self._url.rsplit("@", 1)[-1]
+            if isinstance(error, redis_package.ResponseError):
+                raise QueueError(f"Redis at {where} refuses: {str(error)[:200]}") from error
             raise QueueError(
                 f"Redis at {where} does not answer ({type(error).__name__}); start it, or set REDIS_URL"
             ) from error
