@@ -158,8 +158,9 @@ def test_a_full_disk_leaves_nothing(services: Services, tmp_path: Path) -> None:
         f"sys.exit(run(['export', '--from-file', {str(path)!r}, '-f', 'geojson', '--no-join']))\n"
     )
     env = {"GEOLABEL_STATE_DIR": str(services.settings.state_dir), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    # -B: bytecode that this process writes would be cut off at the same limit, and break every later one.
     ran = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, cwd=tmp_path
+        [sys.executable, "-B", "-c", code], env=env, capture_output=True, text=True, timeout=120, cwd=tmp_path
     )
     assert ran.returncode == 4, ran.stderr
     assert "could not be written" in ran.stderr
