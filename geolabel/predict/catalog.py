@@ -228,19 +228,25 @@ def download(url: str, target: Path, report: Report | None = None) -> Path:
 
     partial = target.with_name(target.name + ".part")
     done = partial.stat().st_size if partial.is_file() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
+    # Packed on the way, the lengths would not be those of the file.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
         with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=60.0) as answer:
-            if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                os.replace(partial, target)
-                return target
+            if done and answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                if answer.headers.get("Content-Range", "").endswith(f"/{done}"):
+                    os.replace(partial, target)
+                    return target
+                # What lies here is no beginning of the file as it is now: from the start, at most once.
+                partial.unlink()
+                return download(url, target, report)
             answer.raise_for_status()
             if answer.status_code != httpx.codes.PARTIAL_CONTENT:
                 done = 0
             length = answer.headers.get("Content-Length")
             total = done + int(length) if length else None
             with partial.open("ab" if done else "wb") as out:
-                for block in answer.iter_bytes(_BLOCK):
+                # As they come: blocks of a fixed size would lose the last, unfilled one when the connection breaks.
+                for block in answer.iter_raw():
                     out.write(block)
                     done += len(block)
                     if report:
