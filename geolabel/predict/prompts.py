@@ -13,7 +13,7 @@ from geolabel.errors import InputError
 MAX_POINTS = 64
 #: Smallest edge of a box that can mean something, px.
 MIN_BOX_PX = 2.0
-#: A further click belongs to the object when it lies within its bounds widened by this share, or this many px.
+#: A negative click belongs to the object when it lies within its bounds widened by this share, or this many px.
 _REACH_SHARE = 0.25
 _REACH_PX = 8.0
 BoxPx = tuple[float, float, float, float]
@@ -227,15 +227,17 @@ def _labels(value: Mapping[str, Any]) -> Iterable[str]:
 def grown(session: Session | None, new: Prompt, *, whole: bool) -> Session:
     """Add new prompts to the object being described, or begin another one.
 
-    Label Studio's page sends one drawn region at a time. A click joins the object when it lies on or near the last
-    answer (or in the box that asked for it), a negative click whenever there is one near; a box and a click elsewhere
-    begin another object. A client that sends several prompts at once has said everything about one object.
+    Label Studio's page sends the clicks of one label that wait for an answer to be accepted; each is complete. What
+    comes alone (after a box, or with Auto-Accept) joins the object when it lies in the bounds of the last answer or of
+    the box that asked for it, or near them if it is negative; a box and a click elsewhere begin another object.
 
     Args:
         session: The object so far, or None.
         new: What came.
         whole: The request holds the complete description.
     """
+    if session is not None and whole and _repeats(session.prompt, new):
+        return replace(session, prompt=new)
     if session is None or whole or new.box is not None or not _near(session, new):
         return Session(region_id=new_region_id(), prompt=new)
     clicks = _without_doubles((*session.prompt.clicks, *new.clicks))
@@ -246,6 +248,11 @@ def grown(session: Session | None, new: Prompt, *, whole: bool) -> Session:
         tags=tuple(dict.fromkeys((*session.prompt.tags, *new.tags))),
     )
     return replace(session, prompt=prompt)
+
+
+def _repeats(old: Prompt, new: Prompt) -> bool:
+    """Tell whether a complete description holds all that was shown before, so that it is of the same object."""
+    return bool(old.clicks) and set(old.clicks) <= set(new.clicks) and old.box in (None, new.box)
 
 
 def _without_doubles(clicks: Sequence[Click]) -> tuple[Click, ...]:
@@ -266,6 +273,9 @@ def _near(session: Session, new: Prompt) -> bool:
 
 def _reaches(box: BoxPx, click: Click) -> bool:
     xmin, ymin, xmax, ymax = box
-    dx = max((xmax - xmin) * _REACH_SHARE, _REACH_PX)
-    dy = max((ymax - ymin) * _REACH_SHARE, _REACH_PX)
+    dx = dy = 0.0
+    # A positive click just outside may be on the neighbour: its answer must not take the place of one accepted already.
+    if not click.positive:
+        dx = max((xmax - xmin) * _REACH_SHARE, _REACH_PX)
+        dy = max((ymax - ymin) * _REACH_SHARE, _REACH_PX)
     return xmin - dx <= click.x <= xmax + dx and ymin - dy <= click.y <= ymax + dy

@@ -53,6 +53,21 @@ def test_a_far_click_and_a_box_begin_another_object() -> None:
     assert grown(session, Prompt(clicks=(Click(x=22, y=5, positive=False),)), whole=False).region_id == "r" * 12
 
 
+def test_a_click_beside_the_answer_is_another_object_unless_it_is_negative() -> None:
+    session = Session(region_id="r" * 12, prompt=Prompt(clicks=(Click(x=5, y=5),)), bounds=(0, 0, 20, 20))
+    assert grown(session, Prompt(clicks=(Click(x=19, y=5),)), whole=False).region_id == "r" * 12
+    assert grown(session, Prompt(clicks=(Click(x=22, y=5),)), whole=False).region_id != session.region_id
+
+
+def test_a_complete_description_with_all_earlier_clicks_is_of_the_same_object() -> None:
+    first, second = Click(x=5, y=5), Click(x=80, y=5)
+    session = Session(region_id="r" * 12, prompt=Prompt(label="a", clicks=(first,)), bounds=(0, 0, 20, 20))
+    longer = grown(session, Prompt(label="a", clicks=(first, second)), whole=True)
+    assert longer.region_id == "r" * 12
+    assert longer.prompt.clicks == (first, second)
+    assert grown(session, Prompt(label="a", clicks=(second, second)), whole=True).region_id != "r" * 12
+
+
 def test_a_click_on_the_same_place_takes_the_old_one_back() -> None:
     session = Session(region_id="r" * 12, prompt=Prompt(clicks=(Click(x=5, y=5), Click(x=9, y=9))))
     session = grown(session, Prompt(clicks=(Click(x=5, y=5, positive=False),)), whole=False)
