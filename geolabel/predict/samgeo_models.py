@@ -19,6 +19,12 @@ _SAM2_IDS = {"t": "sam2-hiera-tiny", "s": "sam2-hiera-small", "b+": "sam2-hiera-
 def samgeo(checkpoint: Path, device: str = "cpu", **options: Any) -> Any:
     """Return a `samgeo.SamGeo` (SAM 1) or `samgeo.SamGeo2` (SAM 2), told apart by the checkpoint itself.
 
+    Args:
+        checkpoint: Local file.
+        device: "cpu", "cuda" …
+        options: `automatic` (default True: masks of everything; False: prompts), and those of the generator or
+            predictor underneath, such as `points_per_side`.
+
     Raises:
         ModelError: the checkpoint is neither.
     """
@@ -26,7 +32,13 @@ def samgeo(checkpoint: Path, device: str = "cpu", **options: Any) -> Any:
     if architecture.family == "sam1":
         from samgeo import SamGeo
 
-        return SamGeo(model_type=architecture.size, checkpoint=str(checkpoint), device=device, **options)
+        automatic = bool(options.pop("automatic", True))
+        # SamGeo passes over keywords that it doesn't know; those of the generator go in a dictionary of their own.
+        options = {**options.pop("sam_kwargs", {}), **options}
+        return SamGeo(
+            model_type=architecture.size, checkpoint=str(checkpoint), device=device, automatic=automatic,
+            sam_kwargs=options,
+        )  # fmt: skip
     return _samgeo2(checkpoint, architecture.size, device, options)
 
 
@@ -43,8 +55,10 @@ def _samgeo2(checkpoint: Path, size: str, device: str, options: dict[str, Any]) 
     automatic = bool(options.pop("automatic", True))
     made.model_id, made.model_version, made.device, made.checkpoint = _SAM2_IDS[size], "sam2", device, str(checkpoint)
     made.source, made.image, made.masks, made.batch, made.kwargs = None, None, None, False, options
+    made.objects, made.mask_scores = None, None
     if automatic:
-        made.mask_generator = SAM2AutomaticMaskGenerator(module, **options)
+        # SamGeo2's own default; the generator's is three masks for each click.
+        made.mask_generator = SAM2AutomaticMaskGenerator(module, **{"multimask_output": False, **options})
     else:
         made.predictor = SAM2ImagePredictor(module, **options)
     made.automatic = automatic
