@@ -9,7 +9,7 @@ PYTHON_VERSION ?= 3.11
 RERUN := --reruns 1 --reruns-delay 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help up env env-ls system test lint test-unit test-integration test-e2e test-docker bench lock docs clean
+.PHONY: help up env env-ls system test test-slow lint test-unit test-integration test-e2e test-docker bench lock docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -51,9 +51,12 @@ test-e2e: env env-ls system ## a real browser
 test-docker: env ## build the images and start the compose file (needs root, takes minutes)
 	@$(PY) -m pytest tests/docker -m docker $(ARGS)
 
-test: system env env-ls lint ## everything that must pass
+test-slow: env env-ls ## what takes minutes each: killed workers against a calm run, the largest models
+	@$(PY) -m pytest tests/integration tests/e2e -m slow $(RERUN) $(ARGS)
+
+test: system env env-ls lint ## everything that must pass (test-slow and test-docker aside)
 	@$(PY) -m pytest tests/unit tests/contract $(ARGS)
-	@$(PY) -m pytest tests/integration tests/e2e $(RERUN) $(ARGS)
+	@$(PY) -m pytest tests/integration tests/e2e -m "not slow" $(RERUN) $(ARGS)
 
 bench: env ## every benchmark, results as JSON in bench-output/
 	@for path in bench/*/__main__.py bench/[a-z]*.py; do \

@@ -73,7 +73,8 @@ def _training_began(stack: Stack) -> bool:
     return any(job.name.endswith("train") and job.state in ("started", "finished") for job in jobs)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_killed_workers_leave_the_state_that_none_would(
     stack: Stack, new_loop: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
