@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from pathlib import Path
 
 from rq import Worker
 from rq.registry import StartedJobRegistry
@@ -40,11 +41,22 @@ def requeue_orphans(jobs: Jobs) -> list[str]:
 def _lives(worker: Worker) -> bool:
     if worker.hostname != socket.gethostname() or not worker.pid:
         return True
+    if _process_runs(int(worker.pid)):
+        return True
+    worker.register_death()
+    return False
+
+
+def _process_runs(pid: int) -> bool:
+    """Tell whether a process works on; one that has ended and that nobody has collected yet (a zombie) does not."""
     try:
-        os.kill(int(worker.pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        worker.register_death()
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+    except OSError:  # gone in between, or a system without /proc
+        return not Path("/proc/self").exists()
+    return state not in ("Z", "X")

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
+from redis.exceptions import RedisError
+
 from geolabel.adapters.jobs import QUEUES, Jobs
 from geolabel.errors import ConfigError, GeoLabelError
 from geolabel.services import Services
@@ -29,6 +31,8 @@ WARM_QUEUES = ("fast", "model")
 FORK_QUEUES = ("fast", "export", "cpu")
 ALL_QUEUES = ("fast", "model", "export", "cpu")
 _RESTART_S = 1.0
+#: How often jobs without a living worker are looked for: a pool may start while its forerunner is still dying.
+_ORPHANS_S = 5.0
 
 
 @dataclass(slots=True)
@@ -96,6 +100,7 @@ class Pool:
             signal.signal(number, lambda *_: self._stop.set())
         context = multiprocessing.get_context("spawn")
         next_reconcile = time.monotonic() + reconcile_s
+        next_look = time.monotonic() + _ORPHANS_S
         while not self._stop.is_set():
             for slot in self._slots:
                 if slot.process is None or not slot.process.is_alive():
@@ -107,6 +112,9 @@ class Pool:
                     self._start(slot, context, jobs)
             if self._burst and not any(slot.process and slot.process.is_alive() for slot in self._slots):
                 break
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + _ORPHANS_S
+                self._requeue_orphans(jobs)
             if reconcile_s > 0 and not self._burst and time.monotonic() >= next_reconcile:
                 next_reconcile = time.monotonic() + reconcile_s
                 self._reconcile(jobs)
@@ -117,15 +125,18 @@ class Pool:
     def _start(self, slot: _Slot, context: multiprocessing.context.SpawnContext, jobs: Jobs) -> None:
         if self._stop.is_set():
             return
-        try:
-            requeue_orphans(jobs)
-        except GeoLabelError as error:
-            _log.warning("%s", error.message)
+        self._requeue_orphans(jobs)
         arguments = (slot.name, slot.queues, slot.warm, self._burst, self._level)
         process = context.Process(target=work, args=arguments, name=slot.name)
         process.start()
         slot.process, slot.started = process, time.monotonic()
         _log.info("%s started as process %s for %s", slot.name, process.pid, ", ".join(slot.queues))
+
+    def _requeue_orphans(self, jobs: Jobs) -> None:
+        try:
+            requeue_orphans(jobs)
+        except (GeoLabelError, RedisError) as error:
+            _log.warning("%s", error)
 
     def _reconcile(self, jobs: Jobs) -> None:
         try:

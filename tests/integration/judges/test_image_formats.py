@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -196,6 +197,8 @@ def test_hugging_face_loads_the_folder(export: Export, outside: Callable[..., An
     judged = outside(_DATASETS, str(folder))
     assert {s: judged.get(s) for s in ("train", "test")} == {"train": 1, "test": 1}, judged
     assert judged["columns"]
-    path = folder / "data" / "train.parquet"
+    broken = folder.parent / "broken"  # a folder of its own: the library answers for a known one from its cache
+    shutil.copytree(folder, broken)
+    path = broken / "data" / "train.parquet"
     path.write_bytes(path.read_bytes()[:-30])
-    assert "error" in outside(_DATASETS, str(folder))
+    assert "error" in outside(_DATASETS, str(broken))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -191,9 +192,17 @@ def test_killed_worker_leaves_nothing_wrong(stack: Stack, project: int, tmp_path
 
 def _kill_tree(pid: int | None) -> None:
     assert pid is not None
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for child in [*map(int, children), pid]:
-        os.kill(child, signal.SIGKILL)
+    for process in [pid, *_descendants(pid)]:  # the pool first, so that it starts nothing again
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    """All processes below one, the job's own process among them."""
+    with contextlib.suppress(FileNotFoundError):
+        children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children + [below for child in children for below in _descendants(child)]
+    return []
 
 
 def test_dates_become_one_task_each_place(stack: Stack, data_dir: Path) -> None:
