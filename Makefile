@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 UV = $(shell bash tools/find_uv.sh)
 PYTHON_VERSION ?= 3.11
-RERUN := --reruns 1 --reruns-delay 2
+RERUN := --reruns 2 --reruns-delay 2
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help up env env-ls system test test-slow lint test-unit test-integration test-e2e test-docker bench lock docs clean
