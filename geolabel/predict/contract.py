@@ -7,7 +7,7 @@ of chips. It never fetches anything about a project itself: taxonomy, trained he
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from geolabel.core.labels import Region
 from geolabel.core.scene import Band, Chip, Scene
 from geolabel.core.taxonomy import Taxonomy
+from geolabel.errors import GeoLabelError
 
 PREDICTOR_API = 1
 
@@ -229,3 +230,14 @@ class FeatureExtractor(Protocol):
     def pooled(self, chip: ChipInput) -> npt.NDArray[np.float32]:
         """Return one (k,) vector for the whole chip."""
         ...
+
+
+def predict_each(batch: Sequence[ChipInput], one: Callable[[ChipInput], ChipPrediction]) -> list[ChipPrediction]:
+    """Predict chips one by one; a chip that fails gets an entry with its error and never costs the others."""
+    out = []
+    for chip in batch:
+        try:
+            out.append(one(chip))
+        except (GeoLabelError, ValueError, MemoryError) as error:
+            out.append(ChipPrediction(chip_id=chip.chip.id, score=0.0, error=str(error) or type(error).__name__))
+    return out

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from geolabel.errors import GeoLabelError
 from geolabel.predict.contract import (
     ChipInput,
     ChipPrediction,
     FeatureExtractor,
     PredictContext,
     PredictorSpec,
+    predict_each,
 )
 from geolabel.predict.geometry import GeometryRules, MaskObject, label_polygons, regions_from_objects
 from geolabel.predict.pixelhead import PixelHead
@@ -51,16 +51,9 @@ class FewShotPredictor:
     def predict(self, batch: Sequence[ChipInput], context: PredictContext) -> list[ChipPrediction]:
         """Predict chips with the project's head; without one every answer says that there are no labels yet."""
         head = context.heads.get(NAME)
-        out = []
-        for chip in batch:
-            if not isinstance(head, PixelHead):
-                out.append(ChipPrediction(chip_id=chip.chip.id, score=0.0, reason=NO_LABELS))
-                continue
-            try:
-                out.append(self._one(chip, head, context))
-            except (GeoLabelError, ValueError, MemoryError) as error:
-                out.append(ChipPrediction(chip_id=chip.chip.id, score=0.0, error=str(error) or type(error).__name__))
-        return out
+        if not isinstance(head, PixelHead):
+            return [ChipPrediction(chip_id=chip.chip.id, score=0.0, reason=NO_LABELS) for chip in batch]
+        return predict_each(batch, lambda chip: self._one(chip, head, context))
 
     def _one(self, chip: ChipInput, head: PixelHead, context: PredictContext) -> ChipPrediction:
         if not chip.valid.any():

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from geolabel.errors import GeoLabelError, InputError, ModelError
-from geolabel.predict.contract import ChipInput, ChipPrediction, PredictContext, PredictorSpec
+from geolabel.errors import InputError, ModelError
+from geolabel.predict.contract import ChipInput, ChipPrediction, PredictContext, PredictorSpec, predict_each
 from geolabel.predict.geometry import MaskObject, label_polygons, regions_from_objects
 from geolabel.predict.onnx_models import BAND_NAMES, OnnxModel, OnnxSpec, normalised
 from geolabel.predict.refine import objects_of_class
@@ -59,13 +59,7 @@ class OnnxPredictor:
 
     def predict(self, batch: Sequence[ChipInput], context: PredictContext) -> list[ChipPrediction]:
         """Predict chips."""
-        out = []
-        for chip in batch:
-            try:
-                out.append(self._one(chip, context))
-            except (GeoLabelError, ValueError, MemoryError) as error:
-                out.append(ChipPrediction(chip_id=chip.chip.id, score=0.0, error=str(error) or type(error).__name__))
-        return out
+        return predict_each(batch, lambda chip: self._one(chip, context))
 
     def _one(self, chip: ChipInput, context: PredictContext) -> ChipPrediction:
         if self._model is None:

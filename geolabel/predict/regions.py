@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from geolabel.core.shapes import to_shapely
 from geolabel.core.taxonomy import Taxonomy
-from geolabel.errors import GeoLabelError
-from geolabel.predict.contract import ChipInput, ChipPrediction, PredictContext, Predictor, PredictorSpec
+from geolabel.predict.contract import ChipInput, ChipPrediction, PredictContext, Predictor, PredictorSpec, predict_each
 from geolabel.predict.features import ClassicalFeatures
 from geolabel.predict.geometry import MaskObject, burn, label_polygons, regions_from_objects
 from geolabel.predict.pixelhead import LabelledChip, PixelHead, PixelTable, choose_thresholds, label_images
@@ -80,16 +79,9 @@ class RegionPredictor:
     def predict(self, batch: Sequence[ChipInput], context: PredictContext) -> list[ChipPrediction]:
         """Predict chips with the project's region head; without one every answer says that there are no labels yet."""
         head = context.heads.get(NAME)
-        out = []
-        for chip in batch:
-            if not isinstance(head, PixelHead):
-                out.append(ChipPrediction(chip_id=chip.chip.id, score=0.0, reason=NO_LABELS))
-                continue
-            try:
-                out.append(self._one(chip, head, context))
-            except (GeoLabelError, ValueError, MemoryError) as error:
-                out.append(ChipPrediction(chip_id=chip.chip.id, score=0.0, error=str(error) or type(error).__name__))
-        return out
+        if not isinstance(head, PixelHead):
+            return [ChipPrediction(chip_id=chip.chip.id, score=0.0, reason=NO_LABELS) for chip in batch]
+        return predict_each(batch, lambda chip: self._one(chip, head, context))
 
     def _one(self, chip: ChipInput, head: PixelHead, context: PredictContext) -> ChipPrediction:
         if not chip.valid.any():

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from geolabel.core.labels import Region
 from geolabel.core.taxonomy import LabelClass
-from geolabel.errors import GeoLabelError, ModelError
-from geolabel.predict.contract import ChipInput, ChipPrediction, PredictContext, PredictorSpec
+from geolabel.errors import ModelError
+from geolabel.predict.contract import ChipInput, ChipPrediction, PredictContext, PredictorSpec, predict_each
 from geolabel.predict.geometry import MaskObject, label_polygons, regions_from_objects
 
 AUTOMATIC, TEXT, EXEMPLAR = "sam_automatic", "text", "exemplar"
@@ -173,13 +173,7 @@ class Sam3Predictor:
 
     def predict(self, batch: Sequence[ChipInput], context: PredictContext) -> list[ChipPrediction]:
         """Ask for every class on every chip."""
-        out = []
-        for chip in batch:
-            try:
-                out.append(self._one(chip, context))
-            except (GeoLabelError, ValueError, MemoryError) as error:
-                out.append(ChipPrediction(chip_id=chip.chip.id, score=0.0, error=str(error) or type(error).__name__))
-        return out
+        return predict_each(batch, lambda chip: self._one(chip, context))
 
     def _one(self, chip: ChipInput, context: PredictContext) -> ChipPrediction:
         if self._sam is None:

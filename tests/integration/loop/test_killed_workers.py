@@ -98,12 +98,7 @@ def test_two_killed_workers_leave_the_state_that_none_would(
     worker = stack.worker(**SETTINGS)
     for task_id in ids[40:]:
         rough.annotate(task_id)
-    wait_until(
-        lambda: any(
-            j.name.endswith("train") and j.state in ("started", "finished") for j in stack.services.jobs.list()
-        ),
-        "no training began",
-    )
+    wait_until(lambda: _training_began(stack), "no training began")
     _kill(stack, worker)
     stack.worker(**SETTINGS)
     wait_until(lambda: _settled(rough), "the loop did not come to rest")
